@@ -1,0 +1,77 @@
+"""fedray: would federated learning still work at the scale, with the phones and under the privacy rules of the real world?
+
+    import fedray
+
+    result = fedray.run(fedray.Experiment.from_yaml("experiments/notebook.yaml"))
+
+Everything public is here, and is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedray.config import Experiment
+    from fedray.errors import BadRow, FedrayError, PhonesLost, RunFailed, UserMistake, WouldNotFit
+    from fedray.evaluating import evaluate
+    from fedray.experiment import run
+    from fedray.federation.driver import RoundContext, Stop
+    from fedray.planning import plan
+    from fedray.replaying import replay
+    from fedray.result import Result, RunResult
+    from fedray.strategies.strategy import Strategy
+    from fedray.tracking.load import load
+
+_HOMES = {
+    "BadRow": "fedray.errors",
+    "Experiment": "fedray.config",
+    "FedrayError": "fedray.errors",
+    "PhonesLost": "fedray.errors",
+    "Result": "fedray.result",
+    "RoundContext": "fedray.federation.driver",
+    "RunFailed": "fedray.errors",
+    "RunResult": "fedray.result",
+    "Stop": "fedray.federation.driver",
+    "Strategy": "fedray.strategies.strategy",
+    "UserMistake": "fedray.errors",
+    "WouldNotFit": "fedray.errors",
+    "evaluate": "fedray.evaluating",
+    "load": "fedray.tracking.load",
+    "plan": "fedray.planning",
+    "replay": "fedray.replaying",
+    "run": "fedray.experiment",
+}
+
+__all__ = [
+    "BadRow",
+    "Experiment",
+    "FedrayError",
+    "PhonesLost",
+    "Result",
+    "RoundContext",
+    "RunFailed",
+    "RunResult",
+    "Stop",
+    "Strategy",
+    "UserMistake",
+    "WouldNotFit",
+    "evaluate",
+    "load",
+    "plan",
+    "replay",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        found = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = found  # the function, not the submodule of the same name that was just imported
+        return found
+    raise AttributeError(f"module 'fedray' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,96 @@
+"""Every error that fedray raises on purpose, and the exit code that the command line gives it.
+
+    FedrayError
+    ├── UserMistake     exit 2   the experiment, a file or a row is wrong; carries every problem found, not the first
+    ├── BadRow          exit 2   a row of a shard is wrong, found where it is read: kind and place, never the value
+    ├── WouldNotFit     exit 3   all is well formed, but this machine or cluster can't hold it
+    └── RunFailed       exit 1   the work started and could not be finished
+        └── PhonesLost  exit 1   more phones dropped out than `fleet.max_lost_phones` allows
+
+A message says the rule, what was got, where, and what to do. Nothing here imports anything of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in what the user gave.
+
+    Attributes:
+        place: Where it stands: a path in the experiment (`learning.rounds`), or a file, column and row.
+        value: What was found there, as text.
+        allowed: The rule that it breaks.
+        mend: What to write or do instead.
+    """
+
+    place: str
+    value: str
+    allowed: str
+    mend: str
+
+    def __str__(self) -> str:
+        got = f" (got {self.value})" if self.value else ""
+        mend = f"\n    mend: {self.mend}" if self.mend else ""
+        return f"{self.place}: {self.allowed}{got}{mend}"
+
+
+class FedrayError(Exception):
+    """The root of all errors that fedray raises on purpose."""
+
+    exit_code = 1
+
+
+class UserMistake(FedrayError):
+    """The user's input is wrong; `problems` lists everything that was found at once."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Problem | Sequence[Problem]) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def as_json(self) -> dict[str, list[dict[str, str]]]:
+        """The object that `--json` prints: `{"errors": [{"place", "value", "allowed", "mend"}]}`."""
+        return {"errors": [asdict(problem) for problem in self.problems]}
+
+    def __reduce__(self) -> tuple[type[UserMistake], tuple[tuple[Problem, ...]]]:
+        return (type(self), (self.problems,))
+
+
+class BadRow(FedrayError):
+    """A row of a shard that can't be used; says where it stands and what is wrong, but not what it holds."""
+
+    exit_code = 2
+
+    def __init__(self, kind: str, file: str, column: str, row: int) -> None:
+        self.kind, self.file, self.column, self.row = kind, file, column, row
+        super().__init__(f"{file}, column {column}, row {row}: {kind}")
+
+    def __reduce__(self) -> tuple[type[BadRow], tuple[str, str, str, int]]:
+        return (type(self), (self.kind, self.file, self.column, self.row))
+
+
+class WouldNotFit(FedrayError):
+    """The experiment is well formed but needs more than there is; `mend` names the knob that makes it fit."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, mend: str) -> None:
+        self.message = message
+        self.mend = mend
+        super().__init__(f"{message}\n    mend: {mend}")
+
+    def __reduce__(self) -> tuple[type[WouldNotFit], tuple[str, str]]:
+        return (type(self), (self.message, self.mend))
+
+
+class RunFailed(FedrayError):
+    """The work started and could not be finished."""
+
+
+class PhonesLost(RunFailed):
+    """More phones dropped out of a round than the experiment allows."""
