@@ -1,0 +1,305 @@
+"""The experiment: every knob, with its type, unit, bounds and default. One pydantic model a section of the YAML file.
+
+All models are frozen and refuse unknown keys. The strategies' own knobs stand in `strategies.py`; reading the YAML
+file and overriding knobs is `file.py`; saying what is wrong in a user's words is `problems.py`; whether an experiment fits this
+machine is `fedray.planning`.
+
+Where a knob takes a name (a model, a loss, a metric, a strategy, a target), it also takes an import path
+`package.module:Name` or, from Python, the object itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from fedray.config.knobs import (
+    Count,
+    Finite,
+    NameOrObject,
+    NotNegative,
+    Positive,
+    Probability,
+    Section,
+    Share,
+    known_or_path,
+)
+from fedray.config.problems import Finding, dotted, findings, nearest, refused, shown, wrong
+from fedray.config.strategies import STRATEGIES, AnyFederation, FedAvg, Federation
+from fedray.errors import UserMistake
+
+__all__ = [
+    "STRATEGIES", "UNTRANSLATED", "VARIED", "Devices", "Experiment", "Federation", "Fleet", "Learning", "Model",
+    "OutbreakData", "Privacy", "TableData", "Task", "Tracking",
+]  # fmt: skip
+
+UNTRANSLATED = "as pydantic says it"  # the context of a validation whose caller words the problems itself
+
+
+class OutbreakData(Section):
+    """A simulated outbreak, and who of its people carries a phone. Two independent ones a seed: train and test."""
+
+    source: Literal["outbreak"] = "outbreak"
+    people: Annotated[int, Field(ge=10, le=100_000_000, strict=True)] = Field(10_000, description="people simulated")
+    days: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(50, description="days recorded")
+    phones: Count = Field(500, description="people who carry a phone")
+    choose: Literal["random", "first"] = Field(
+        "random", description="who carries a phone: random people (nested over sizes) or those with the lowest ids"
+    )
+    contacts_per_person: Positive = Field(5.0, description="mean number of contacts of a person")
+    infection_probability: Probability = Field(0.25, description="a day and contact")
+    healing_probability: Probability = Field(0.1, description="a day; who heals is immune from then on")
+    temperature_healthy: Finite = Field(37.0, description="mean, degrees Celsius")
+    temperature_infected: Finite = Field(38.0, description="mean, degrees Celsius")
+    temperature_sd: NotNegative = Field(0.5, description="degrees Celsius")
+    distance_healthy: Finite = Field(2000.0, description="mean walked a day, metres")
+    distance_healthy_sd: NotNegative = Field(500.0, description="metres")
+    distance_infected: Finite = Field(1000.0, description="mean walked a day, metres")
+    distance_infected_sd: NotNegative = Field(200.0, description="metres")
+    cough_healthy: Probability = Field(0.25, description="probability of coughing, a day")
+    cough_infected: Probability = Field(0.75, description="probability of coughing, a day")
+
+    @model_validator(mode="after")
+    def _phones_have_people(self) -> Self:
+        found = []
+        if self.phones > self.people:
+            rule = f"must not be more than the people, {self.people:,}"
+            found.append(("phones", rule, f"write `phones: {self.people}` or less, or raise data.people"))
+        if self.contacts_per_person > (most := (self.people - 1) / 2):
+            rule = f"must be at most {most:g} for {self.people:,} people"  # the graph's density, where pairs run out
+            found.append(("contacts_per_person", rule, "lower it, or raise data.people"))
+        if found:
+            raise wrong(self, *found)
+        return self
+
+
+class TableData(Section):
+    """The user's own table: one row an observation, a column that names the phone."""
+
+    source: Literal["table"]
+    path: Path = Field(description="a Parquet or CSV file")
+    phone: str = Field(description="the column that names the phone (integer or text)")
+    time: str | None = Field(None, description="the column that orders a phone's rows (integer); null: file order")
+    split: str | None = Field(None, description="a column that says `train` or `test`; null: by test_share")
+    test_share: Share = Field(
+        0.2, description="without a split column, the last share of each phone's rows is its test rows"
+    )
+    phones: Count | None = Field(None, description="use only so many phones, chosen at random; null: all")
+
+
+def _source_tag(value: Any) -> str | None:
+    return value.get("source", "outbreak") if isinstance(value, Mapping) else getattr(value, "source", None)
+
+
+Data = Annotated[
+    Annotated[OutbreakData, Tag("outbreak")] | Annotated[TableData, Tag("table")], Discriminator(_source_tag)
+]
+
+
+class Task(Section):
+    """Which columns are features, which is the target and how it is derived, the loss and the metrics."""
+
+    target: NameOrObject = Field(
+        "log10_infected",
+        description="log10_infected, log10p1_infected, or a column's name; derived on the phone",
+    )
+    features: tuple[str, ...] = ("infected", "immune", "temperature", "distance", "cough")
+    standardise: tuple[str, ...] = Field(
+        ("temperature", "distance"), description="features to centre and scale, by sums over all phones' training rows"
+    )
+    loss: NameOrObject = Field("mse", description="mse, mse_broadcast (the notebook's bug), mae, bce")
+    metrics: tuple[NameOrObject, ...] = Field(
+        (), description="more metrics beside those that belong to the loss: import paths or objects"
+    )
+
+    @model_validator(mode="after")
+    def _standardised_are_features(self) -> Self:
+        found = []
+        if not self.features:
+            found.append(("features", "must name at least one column", "for example `features: [temperature]`"))
+        if len(set(self.features)) < len(self.features):
+            found.append(("features", "must not name a column twice", "keep one of each"))
+        if foreign := [name for name in self.standardise if name not in self.features]:
+            mend = f"leave out {', '.join(foreign)}, or add it to the features"
+            found.append(("standardise", f"must be among the features: {', '.join(self.features)}", mend))
+        if isinstance(self.target, str) and self.target in self.features:
+            found.append(("target", "must not be a feature too", f"take {self.target} out of task.features"))
+        if found:
+            raise wrong(self, *found)
+        return self
+
+
+MODELS = ("mlp", "linear")
+
+
+class Model(Section):
+    """The network: a built-in one or the user's own `nn.Module`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", validate_default=True, arbitrary_types_allowed=True)
+
+    name: Annotated[NameOrObject, AfterValidator(known_or_path("name", MODELS))] = Field(
+        "mlp", description="mlp, linear, or the user's own; further keys are arguments of its constructor"
+    )
+    hidden: tuple[Count, ...] = Field((20, 20), description="widths of the mlp's hidden layers")
+    start_from: str | None = Field(None, description="a run's id or a weights file to go on from; null: fresh weights")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for the constructor of the user's own module."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _built_in_models_take_no_arguments(self) -> Self:
+        if self.name in MODELS and self.arguments:
+            known = list(type(self).model_fields)
+            rule = f"the built-in model {self.name} takes no such argument"
+            listing = f"known in model: {', '.join(known)}"
+            raise wrong(self, *((knob, rule, f"{nearest(knob, known)} {listing}".strip()) for knob in self.arguments))
+        return self
+
+
+class Learning(Section):
+    """Local training on a phone, and how many rounds of it."""
+
+    rounds: Annotated[int, Field(ge=0, strict=True)] = 20
+    local_epochs: Count = Field(1, description="passes over a phone's rows a round")
+    batch_size: Count = Field(10, description="rows a step")
+    optimizer: Literal["sgd", "adam"] = Field("sgd", description="on the phone; starts anew each round")
+    learning_rate: Positive = 0.1
+    momentum: Share = Field(0.0, description="of sgd")
+    evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
+    trainer: Literal["vectorised", "loop"] = Field("vectorised", description="many phones at once, or one by one")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="where phones train")
+    keep_weights: Annotated[int, Field(ge=0, strict=True)] = Field(
+        1, description="keep the broadcast weights every so many rounds, for replay; 0: never"
+    )
+
+
+class Fleet(Section):
+    """Where phones live."""
+
+    engine: Literal["ray", "inline"] = Field("ray", description="Ray actors, or all in this process")
+    address: str | None = Field(
+        None, description="a Ray cluster to join; null: RAY_ADDRESS if set, else a new local cluster"
+    )
+    phones_per_actor: Count | Literal["auto"] = Field("auto", description="1: every phone is a Ray actor of its own")
+    max_lost_phones: Annotated[int, Field(ge=0, strict=True)] = Field(
+        0, description="phones that may drop out of a round before the run ends"
+    )
+    gpus_per_actor: NotNegative = 0.0
+
+
+class Privacy(Section):
+    """Nothing protects updates yet: they travel in the clear, and no privacy is claimed."""
+
+
+class Devices(Section):
+    """Every phone answers at once; there is no clock of devices yet."""
+
+
+class Tracking(Section):
+    """Where MLflow runs go."""
+
+    uri: str | None = Field(
+        None, description="MLflow tracking URI; null: MLFLOW_TRACKING_URI if set, else home/mlflow.db"
+    )
+    experiment: str | None = Field(None, description="MLflow experiment; null: the experiment's name")
+
+
+VARIED = ("task", "model", "learning", "federation", "privacy", "devices")
+
+
+class Experiment(Section):
+    """One YAML file: what there is, what is learned, how, where, and what is recorded."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
+        "experiment", description="letters, digits, dots, dashes and underscores, beginning with a letter or a digit"
+    )
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)] = 1
+    home: Path = Field(Path(".fedray"), description="shards, checkpoints and the default MLflow store live here")
+    data: Data = Field(default_factory=OutbreakData)
+    task: Task = Field(default_factory=Task)
+    model: Model = Field(default_factory=Model)
+    learning: Learning = Field(default_factory=Learning)
+    federation: AnyFederation = Field(default_factory=FedAvg)
+    fleet: Fleet = Field(default_factory=Fleet)
+    baselines: tuple[Literal["mean", "boosting"], ...] = ("mean",)
+    privacy: Privacy = Field(default_factory=Privacy)
+    devices: Devices = Field(default_factory=Devices)
+    tracking: Tracking = Field(default_factory=Tracking)
+    references: Mapping[str, Mapping[str, float]] = Field(
+        default_factory=dict, description="published results to set beside these: {name: {metric: value}}"
+    )
+    variants: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, description="runs on the same fleet and shards: {name: {knob: value}}"
+    )
+
+    @field_validator("variants")
+    @classmethod
+    def _variants_share_the_fleet(cls, variants: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        rule = f"variants share one fleet and its shards; they may vary {', '.join(VARIED)}"
+        mend = "set it for all runs, or make another experiment of it"
+        fixed = set(cls.model_fields) - set(VARIED)
+        found = [
+            Finding((name, knob), shown(value), rule, mend)
+            for name, changes in variants.items()
+            for knob, value in changes.items()
+            if knob.split(".", 1)[0] in fixed
+        ]
+        if found:
+            raise refused(*found)
+        return variants
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_a_users_words(cls, value: Any, check: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        try:
+            return check(value)
+        except ValidationError as error:
+            if info.context == UNTRANSLATED:
+                raise
+            raise UserMistake([finding.problem(dotted) for finding in findings(error, cls)]) from None
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
+        """Read an experiment from a YAML file; `overrides` maps dotted knobs to values.
+
+        Raises:
+            UserMistake: With every problem of the file at once.
+        """
+        from fedray.config.file import read
+
+        return read(Path(path), overrides or {})
+
+    def with_(self, overrides: Mapping[str, Any]) -> Experiment:
+        """This experiment with some knobs changed: `with_({"learning.rounds": 3})`.
+
+        Raises:
+            UserMistake: For knobs that don't exist and values that aren't allowed.
+        """
+        from fedray.config.file import changed
+
+        return changed(self, overrides)
+
+    def runs(self) -> dict[str, Experiment]:
+        """The runs that it asks for: one a variant, each a whole experiment; `{"main": self}` if there are none."""
+        from fedray.config.file import changed
+
+        if not self.variants:
+            return {"main": self}
+        bare = self.model_copy(update={"variants": {}})
+        return {name: changed(bare, knobs, f"variants.{name}.") for name, knobs in self.variants.items()}
