@@ -1,0 +1,122 @@
+"""What may be known of prepared rows without opening them: the manifest of a data set, and whether it is whole.
+
+A data set is a directory of Parquet files with a `manifest.json`, which is written last. What the rows are is the
+sources' business, how files come about is `writing`'s, how rows come out again is `reading`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from fedray.errors import Problem, UserMistake
+
+SPLITS = ("train", "test")
+MANIFEST = "manifest.json"
+FORMAT = 1  # of files and rows together: raise it whenever the same knobs would give other bytes
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file of a data set.
+
+    Attributes:
+        name: File name inside the data set's directory.
+        split: `train` or `test`.
+        first: Lowest phone in it.
+        last: Highest phone in it, plus one.
+        rows: How many rows it has.
+        bytes: Its size, by which a file that was cut short is noticed.
+    """
+
+    name: str
+    split: str
+    first: int
+    last: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A whole data set, as its manifest describes it. Cheap to pickle: it holds no rows.
+
+    Attributes:
+        path: Its directory.
+        digest: SHA-256 over all that the rows depend on.
+        source: `outbreak` or `table`.
+        phones: How many phones there are; their ids are 0 to phones-1.
+        rows: Rows of a split.
+        longest: Most rows of one phone in a split.
+        columns: Stored columns, in order.
+        time: The column that orders a phone's rows (`day` for outbreaks), or None for the order of the file.
+        series: For outbreaks, of a split, one value a day: `infected` and `immune` people of the whole population,
+            mean `temperature` (degrees Celsius) and `distance` (metres) and share with `cough` over the phones' rows.
+            Empty for tables.
+        provenance: Parameters, seed, fedray's version, attempts, ...
+        files: The Parquet files.
+    """
+
+    path: Path
+    digest: str
+    source: str
+    phones: int
+    rows: Mapping[str, int]
+    longest: Mapping[str, int]
+    columns: tuple[str, ...]
+    time: str | None
+    series: Mapping[str, Mapping[str, list[float]]]
+    provenance: Mapping[str, Any]
+    files: tuple[DataFile, ...] = ()
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Read the manifest of a data set and check that its files are there with their full size.
+
+        Raises:
+            UserMistake: If the directory isn't a whole data set.
+        """
+        directory = Path(path).absolute()
+        try:
+            manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        except OSError:
+            raise _not_whole(directory, f"it has no readable {MANIFEST}, which is written last") from None
+        except ValueError:
+            raise _not_whole(directory, f"its {MANIFEST} is not JSON") from None
+        if not isinstance(manifest, dict) or manifest.pop("format", None) != FORMAT:
+            raise _not_whole(directory, f"its {MANIFEST} is not of format {FORMAT}")
+        try:
+            files = tuple(DataFile(**file) for file in manifest.pop("files"))
+            dataset = cls(**{**manifest, "columns": tuple(manifest["columns"]), "path": directory, "files": files})
+        except (KeyError, TypeError):
+            raise _not_whole(directory, f"its {MANIFEST} lacks entries or has unknown ones") from None
+        dataset._check_sizes()
+        return dataset
+
+    def manifest(self) -> str:
+        """The text of `manifest.json`."""
+        entries = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "path"}
+        entries["files"] = [asdict(file) for file in self.files]
+        return json.dumps({"format": FORMAT, **entries}, indent=1, ensure_ascii=False)
+
+    def _check_sizes(self) -> None:
+        for file in self.files:
+            path = self.path / file.name
+            size = path.stat().st_size if path.is_file() else None
+            if size != file.bytes:
+                found = "missing" if size is None else f"{size} bytes long instead of {file.bytes}"
+                raise _not_whole(self.path, f"{file.name} is {found}")
+
+
+def _not_whole(directory: Path, why: str) -> UserMistake:
+    return UserMistake(
+        Problem(
+            place=str(directory),
+            value=why,
+            allowed="must be a whole data set written by fedray",
+            mend="delete the directory; fedray writes it anew when it is needed",
+        )
+    )

@@ -1,0 +1,26 @@
+"""The front door of the data room: prepare a data set, know what it is unopened, read rows by range of phones.
+
+A shard is the rows of one phone. A data set holds the shards of all phones, in two splits, as Parquet files in one
+directory named by the digest of all that the rows depend on.
+"""
+
+from __future__ import annotations
+
+from fedray.data.dataset import SPLITS, DataFile, Dataset
+from fedray.data.export import summary, write_outbreak
+from fedray.data.outbreak import first_empty_day
+from fedray.data.reading import ParquetShards, Rows, ShardReader
+from fedray.data.sources import prepare
+
+__all__ = [
+    "SPLITS",
+    "DataFile",
+    "Dataset",
+    "ParquetShards",
+    "Rows",
+    "ShardReader",
+    "first_empty_day",
+    "prepare",
+    "summary",
+    "write_outbreak",
+]

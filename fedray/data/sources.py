@@ -1,0 +1,259 @@
+"""From an experiment's `data` section to a data set: where rows come from, what they depend on, what is known of them.
+
+Outbreaks are simulated and written; the user's own table is checked and written. A data set that is there already
+under the digest of all that its rows depend on is used again and never edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fedray.config import OutbreakData, TableData
+from fedray.data import sensors
+from fedray.data.contacts import Int64
+from fedray.data.dataset import FORMAT, SPLITS, Dataset
+from fedray.data.outbreak import TEST, TRAIN, Epidemic, chosen_people, outbreak
+from fedray.data.table import Table, kind_of, read_table
+from fedray.data.writing import (
+    ROWS_A_GROUP,
+    SplitWriter,
+    is_whole,
+    row_blocks,
+    schema_of,
+    whole_or_nothing,
+    with_split,
+    write_manifest,
+)
+from fedray.errors import Problem, UserMistake
+
+Progress = Callable[[str, int, int], None]
+Series = dict[str, list[float]]
+
+NAMES_FILE = "phones.parquet"
+_WHICH = {"train": TRAIN, "test": TEST}
+_SENSORS = ("temperature", "distance", "cough")
+
+
+def prepare(
+    data: OutbreakData | TableData,
+    seed: int,
+    home: Path,
+    progress: Progress | None = None,
+    columns: Sequence[str] | None = None,
+) -> Dataset:
+    """The data set of an experiment under `home/shards/<digest>`: used again if it's there, else written.
+
+    Args:
+        data: The `data` section.
+        seed: Of the experiment.
+        home: Where everything of fedray's lives.
+        progress: Called with a stage (`outbreak`, `shards`), how much of it is done, and of how much.
+        columns: Of a table, the columns that are used, besides phone, time and split: only they are checked and
+            stored. None: all numeric or boolean ones; others are left out (named in `provenance["left_out"]`). An
+            outbreak stores all its columns always.
+
+    Raises:
+        UserMistake: With everything that is wrong in the user's table, or with knobs under which no outbreak takes off.
+        RunFailed: If the files can't be written to the end.
+    """
+    depends_on = _table_key(data, seed, columns) if isinstance(data, TableData) else _outbreak_key(data, seed)
+    digest = digest_of(depends_on)
+    final = (Path(home) / "shards" / digest).absolute()
+    if is_whole(final):
+        return Dataset.open(final)
+    report = progress or _silent
+    if isinstance(data, TableData):
+        table = read_table(data, seed, columns)
+        with whole_or_nothing(final, "home", replace=True) as directory:
+            _write_table(directory, table, data, _provenance(data, seed, left_out=table.left_out), digest, report)
+    else:
+        epidemics = _epidemics(data, seed, SPLITS, report)
+        _write_outbreak(final, "home", epidemics, chosen_people(data, seed), digest, report)
+    return Dataset.open(final)
+
+
+def write_outbreak_to(final: Path, data: OutbreakData, seed: int, progress: Progress | None = None) -> Dataset:
+    """One outbreak with all its people in order, the training one of a seed, under a directory of the user's choice.
+
+    Raises:
+        UserMistake: If the directory holds something else.
+    """
+    data = data.model_copy(update={"phones": data.people, "choose": "first"})
+    digest = digest_of({**_outbreak_key(data, seed), "splits": ["train"]})
+    if is_whole(final) and Dataset.open(final).digest == digest:
+        return Dataset.open(final)
+    if final.exists() and not (final.is_dir() and not any(final.iterdir())):
+        mend = "name a new directory, or empty this one"
+        raise UserMistake(Problem("--out", str(final), "must be a new or empty directory", mend))
+    report = progress or _silent
+    epidemics = _epidemics(data, seed, ("train",), report)
+    _write_outbreak(final, "--out", epidemics, chosen_people(data, seed), digest, report)
+    return Dataset.open(final)
+
+
+def digest_of(depends_on: Mapping[str, Any]) -> str:
+    """SHA-256 of all that rows depend on and of the format, in hexadecimal."""
+    text = json.dumps({"format": FORMAT, **depends_on}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _silent(stage: str, done: int, total: int) -> None: ...
+
+
+def _outbreak_key(data: OutbreakData, seed: int) -> dict[str, Any]:
+    return {"seed": seed, "data": data.model_dump(mode="json")}
+
+
+def _table_key(data: TableData, seed: int, columns: Sequence[str] | None) -> dict[str, Any]:
+    """The file counts by what is in it, not by its name; knobs that make no difference don't count."""
+    kind = kind_of(data.path)
+    with data.path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    knobs = data.model_dump(mode="json", exclude={"path"})
+    if data.split is not None:
+        del knobs["test_share"]
+    if data.phones is not None:
+        knobs["seed"] = seed
+    return {"kind": kind, "content": content, "data": knobs, "columns": sorted(columns) if columns else None}
+
+
+def _provenance(data: OutbreakData | TableData, seed: int, **more: Any) -> dict[str, Any]:
+    try:
+        version = metadata.version("fedray")
+    except metadata.PackageNotFoundError:
+        version = "unknown"
+    return {"parameters": data.model_dump(mode="json"), "seed": seed, "fedray": version, **more}
+
+
+def _epidemics(data: OutbreakData, seed: int, splits: Sequence[str], report: Progress) -> dict[str, Epidemic]:
+    epidemics = {}
+    for number, split in enumerate(splits):
+        report("outbreak", number, len(splits))
+        epidemics[split] = outbreak(data, seed, _WHICH[split])
+    report("outbreak", len(splits), len(splits))
+    return epidemics
+
+
+def _write_outbreak(
+    final: Path, knob: str, epidemics: Mapping[str, Epidemic], people: Int64, digest: str, report: Progress
+) -> None:
+    data, seed = epidemics["train"].data, epidemics["train"].seed
+    # Counted from one: an outbreak that took off at once needed one attempt.
+    attempts = {split: epidemic.attempt + 1 for split, epidemic in epidemics.items()}
+    provenance = _provenance(data, seed, attempts=attempts)
+    types = {name: pa.from_numpy_dtype(kind) for name, kind in sensors.COLUMNS.items()}
+    schema = schema_of(types, digest=digest, source="outbreak", time=sensors.TIME, provenance=provenance)
+    counts = _Counts()
+    with whole_or_nothing(final, knob, replace=knob == "home") as directory:
+        series = {}
+        for number, (split, epidemic) in enumerate(epidemics.items()):
+            means = _DailyMeans(data.days)
+            with SplitWriter(directory, split, schema) as writer:
+                for first, block in _blocks(epidemic, people):
+                    writer.write(with_split(block, split, schema))
+                    means.add(block)
+                    report("shards", number * len(people) + first, len(epidemics) * len(people))
+            counts.add(split, writer)
+            everybody = {"infected": epidemic.infected.tolist(), "immune": epidemic.immune.tolist()}
+            series[split] = {**everybody, **means.series()}
+        report("shards", len(epidemics) * len(people), len(epidemics) * len(people))
+        dataset = counts.dataset(directory, digest, "outbreak", len(people), schema, sensors.TIME, series, provenance)
+        write_manifest(directory, dataset)
+
+
+def _blocks(epidemic: Epidemic, people: Int64) -> Iterator[tuple[int, dict[str, npt.NDArray[Any]]]]:
+    """The rows of all phones in blocks, each with the number of its first phone."""
+    phones_a_block = max(1, ROWS_A_GROUP // epidemic.data.days)
+    for first in range(0, len(people), phones_a_block):
+        yield first, sensors.rows(epidemic, people[first : first + phones_a_block], first)
+
+
+def _write_table(
+    directory: Path, table: Table, data: TableData, provenance: dict[str, Any], digest: str, report: Progress
+) -> None:
+    phones = len(table.names)
+    types = {"phone": pa.int32(), **{field.name: field.type for field in table.values.schema}}
+    schema = schema_of(types, digest=digest, source="table", time=data.time, provenance=provenance)
+    counts = _Counts()
+    total, done = sum(len(rows) for rows in table.order.values()), 0
+    for split, rows in table.order.items():
+        offsets = np.searchsorted(table.phone[rows], np.arange(phones + 1)).astype(np.int64)
+        with SplitWriter(directory, split, schema) as writer:
+            for first, last in row_blocks(offsets):
+                chosen = rows[first:last]
+                taken = table.values.take(pa.array(chosen))
+                columns = dict(zip(taken.schema.names, taken.columns, strict=True))
+                writer.write(with_split({"phone": table.phone[chosen].astype(np.int32), **columns}, split, schema))
+                done += len(chosen)
+                report("shards", done, total)
+        counts.add(split, writer)
+    pq.write_table(pa.table({"phone": np.arange(phones, dtype=np.int32), "name": table.names}), directory / NAMES_FILE)
+    dataset = counts.dataset(directory, digest, "table", phones, schema, data.time, {}, provenance)
+    write_manifest(directory, dataset)
+
+
+class _Counts:
+    """What the writers counted, split by split."""
+
+    def __init__(self) -> None:
+        self._writers: dict[str, SplitWriter] = {}
+
+    def add(self, split: str, writer: SplitWriter) -> None:
+        self._writers[split] = writer
+
+    def dataset(
+        self,
+        directory: Path,
+        digest: str,
+        source: str,
+        phones: int,
+        schema: Any,
+        time: str | None,
+        series: Mapping[str, Series],
+        provenance: Mapping[str, Any],
+    ) -> Dataset:
+        """The description of what was written; a split that wasn't has no rows."""
+        writers = self._writers
+        return Dataset(
+            path=directory,
+            digest=digest,
+            source=source,
+            phones=phones,
+            rows={split: writers[split].rows if split in writers else 0 for split in SPLITS},
+            longest={split: writers[split].longest if split in writers else 0 for split in SPLITS},
+            columns=tuple(schema.names),
+            time=time,
+            series=series,
+            provenance=provenance,
+            files=tuple(file for writer in writers.values() for file in writer.files),
+        )
+
+
+@dataclass
+class _DailyMeans:
+    """Means of the sensors a day, added up block by block."""
+
+    days: int
+
+    def __post_init__(self) -> None:
+        self._phones = 0
+        self._sums = {name: np.zeros(self.days) for name in _SENSORS}
+
+    def add(self, block: Mapping[str, npt.NDArray[Any]]) -> None:
+        for name in _SENSORS:
+            self._sums[name] += block[name].reshape(-1, self.days).sum(axis=0, dtype=np.float64)
+        self._phones += len(block["day"]) // self.days
+
+    def series(self) -> Series:
+        return {name: (total / self._phones).tolist() for name, total in self._sums.items()}

@@ -1,0 +1,73 @@
+"""The outbreak as one would tell it: a plain loop over days, people in order of id, and their contacts.
+
+It makes the same addressed draws as fedray.data and shares no other line with it, so that it can be its oracle.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fedray.config import OutbreakData
+from fedray.randomness import Purpose, bits, integers, key, normal, uniform
+
+
+def contacts_of(data: OutbreakData, seed: int, which: int, attempt: int) -> list[list[int]]:
+    """Draw pairs one after another until there are enough different ones."""
+    keys = key(seed, Purpose.CONTACTS, which, attempt)
+    contacts: list[set[int]] = [set() for _ in range(data.people)]
+    wanted = round(data.people * data.contacts_per_person / 2)
+    draws = iter(bits(keys, np.arange(4 * wanted + 100)).tolist())
+    while wanted:
+        draw = next(draws)
+        i, j = (draw >> 32) * data.people >> 32, (draw & 0xFFFFFFFF) * data.people >> 32
+        if i != j and j not in contacts[i]:
+            contacts[i].add(j)
+            contacts[j].add(i)
+            wanted -= 1
+    return [sorted(others) for others in contacts]
+
+
+def play(data: OutbreakData, seed: int, which: int, attempt: int) -> dict[str, Any]:
+    """All recorded rows `[days, people]` of each column, and the number of contacts of each person."""
+    people = data.people
+    contacts = contacts_of(data, seed, which, attempt)
+    infected, immune = [False] * people, [False] * people
+    infected[int(integers(key(seed, Purpose.PATIENT_ZERO, which, attempt), people))] = True
+    record: dict[str, Any] = {name: [] for name in ("infected", "immune", "temperature", "distance", "cough")}
+    sensors = [_sensors(data, _day_keys(seed, which, attempt, 0), i, False) for i in range(people)]
+    for day in range(data.days):
+        record["infected"].append([int(flag) for flag in infected])
+        record["immune"].append([int(flag) for flag in immune])
+        for place, name in enumerate(("temperature", "distance", "cough")):
+            record[name].append([sensor[place] for sensor in sensors])
+        infection = key(seed, Purpose.INFECTION, which, attempt, day)
+        healing = key(seed, Purpose.HEALING, which, attempt, day)
+        tomorrow = _day_keys(seed, which, attempt, day + 1)
+        for i in range(people):
+            sensors[i] = _sensors(data, tomorrow, i, infected[i])
+            if infected[i]:
+                for j in contacts[i]:
+                    if not immune[j] and float(uniform(infection, i * people + j)) < data.infection_probability:
+                        infected[j] = True
+                if float(uniform(healing, i)) < data.healing_probability:
+                    infected[i], immune[i] = False, True
+    return {**{name: np.array(rows) for name, rows in record.items()}, "contacts": [len(c) for c in contacts]}
+
+
+def _day_keys(seed: int, which: int, attempt: int, day: int) -> list[Any]:
+    purposes = (Purpose.TEMPERATURE, Purpose.DISTANCE, Purpose.COUGH)
+    return [key(seed, purpose, which, attempt, day) for purpose in purposes]
+
+
+def _sensors(data: OutbreakData, keys: list[Any], person: int, ill: bool) -> tuple[float, float, int]:
+    temperature = data.temperature_infected if ill else data.temperature_healthy
+    distance = data.distance_infected if ill else data.distance_healthy
+    spread = data.distance_infected_sd if ill else data.distance_healthy_sd
+    cough = data.cough_infected if ill else data.cough_healthy
+    return (
+        temperature + data.temperature_sd * float(normal(keys[0], person)),
+        distance + spread * float(normal(keys[1], person)),
+        int(float(uniform(keys[2], person)) < cough),
+    )
