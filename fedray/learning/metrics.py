@@ -1,0 +1,145 @@
+"""Metrics as sums that add up anywhere: over rows, phones, actors and nodes, in any order.
+
+A metric makes sums where the rows are and finishes them where the total is. Ways to make sums, of which a metric has
+the first or one or both of the others:
+
+- `on_phone(prediction, target)`: one phone's rows, each `[rows]` with at least one row, to named numbers or vectors.
+  What users write.
+- `on_rows(prediction, target)`: numbers a row, `[rows]`, to be added up; the fast way for the built-in ones.
+- `on_counts(prediction, target)`: whole numbers for many rows at once, such as histograms.
+
+`finish(sums)` turns the totals into one number, or into several by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fedray.errors import Problem, UserMistake
+from fedray.learning.names import find
+
+Float64: TypeAlias = npt.NDArray[np.float64]
+Sums: TypeAlias = Mapping[str, Float64]
+
+HISTOGRAM_BINS = 1000
+RESERVED = ("loss", "day")  # sums that every evaluation makes
+
+
+class Metric(Protocol):
+    """What a user's own metric is."""
+
+    def on_phone(self, prediction: Float64, target: Float64) -> Mapping[str, Any]:
+        """Sums of one phone: numbers, or vectors of one length for all phones."""
+
+    def finish(self, sums: Sums) -> float | Mapping[str, float]:
+        """The metric, from the sums over all phones."""
+
+
+class Regression:
+    """Mean squared error, mean absolute error, and R2 against the variance of the targets that are scored."""
+
+    def on_rows(self, prediction: Float64, target: Float64) -> dict[str, Float64]:
+        """Sums a row."""
+        error = prediction - target
+        return {
+            "rows": np.ones_like(error),
+            "squared": error**2,
+            "absolute": np.abs(error),
+            "target": target,
+            "target_squared": target**2,
+        }
+
+    def finish(self, sums: Sums) -> dict[str, float]:
+        """`mse`, `mae`, `r2`; NaN where there are no rows."""
+        rows = float(sums["rows"])
+        if rows == 0:
+            return {"mse": float("nan"), "mae": float("nan"), "r2": float("nan")}
+        mse = float(sums["squared"]) / rows
+        spread = float(sums["target_squared"]) / rows - (float(sums["target"]) / rows) ** 2
+        return {
+            "mse": mse,
+            "mae": float(sums["absolute"]) / rows,
+            "r2": 1 - mse / spread if spread > 0 else float("nan"),
+        }
+
+    def constant(self, train: Sums, test: Sums) -> dict[str, float]:
+        """`mse` and `r2` on the test rows of the mean of all training targets: one sum, and no learning."""
+        if not float(train["rows"]) or not float(test["rows"]):
+            return {}
+        rows, mean = float(test["rows"]), float(train["target"]) / float(train["rows"])
+        middle, square = float(test["target"]) / rows, float(test["target_squared"]) / rows
+        mse, spread = square - 2 * mean * middle + mean**2, square - middle**2
+        return {"mse": mse, "r2": 1 - mse / spread if spread > 0 else float("nan")}
+
+
+class Binary:
+    """Logarithmic loss, accuracy and area under the ROC curve, for targets 0 and 1 and predictions that are logits.
+
+    The area comes from histograms of the predicted probability in 1,000 bins, ties within a bin counted half.
+    """
+
+    def on_rows(self, prediction: Float64, target: Float64) -> dict[str, Float64]:
+        """Sums a row."""
+        return {
+            "rows": np.ones_like(target),
+            "log_loss": np.logaddexp(0, prediction) - target * prediction,
+            "correct": np.where(np.isfinite(prediction), (prediction > 0) == (target > 0.5), np.nan),
+        }
+
+    def on_counts(self, prediction: Float64, target: Float64) -> dict[str, Float64]:
+        """Histograms of the probability, `[1000]` each, for targets 1 and 0; NaN if a prediction is not finite."""
+        if not np.isfinite(prediction).all():
+            return {name: np.full(HISTOGRAM_BINS, np.nan) for name in ("positives", "negatives")}
+        probability = 1 / (1 + np.exp(-np.clip(prediction, -700, 700)))
+        bins = np.minimum((probability * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
+        return {
+            name: np.bincount(bins[chosen], minlength=HISTOGRAM_BINS).astype(np.float64)
+            for name, chosen in (("positives", target > 0.5), ("negatives", target <= 0.5))
+        }
+
+    def finish(self, sums: Sums) -> dict[str, float]:
+        """`log_loss`, `accuracy`, `auroc`; NaN where there are no rows, or only one class."""
+        rows, positives, negatives = float(sums["rows"]), sums["positives"], sums["negatives"]
+        pairs = positives.sum() * negatives.sum()
+        below = np.cumsum(negatives) - negatives
+        return {
+            "log_loss": float(sums["log_loss"]) / rows if rows else float("nan"),
+            "accuracy": float(sums["correct"]) / rows if rows else float("nan"),
+            "auroc": float((positives * (below + negatives / 2)).sum() / pairs) if pairs else float("nan"),
+        }
+
+    def constant(self, train: Sums, test: Sums) -> dict[str, float]:
+        """`log_loss` on the test rows of the share of ones among all training rows; its `auroc` is .5."""
+        ones, rows = float(train["positives"].sum()), float(train["rows"])
+        if not 0 < ones < rows or not float(test["rows"]):
+            return {}
+        share, tested = ones / rows, float(test["positives"].sum()) / float(test["rows"])
+        return {"log_loss": -(tested * math.log(share) + (1 - tested) * math.log(1 - share)), "auroc": 0.5}
+
+
+def metrics_for(loss: Any, more: Sequence[Any]) -> dict[str, Any]:
+    """The metrics of a run by name: those that belong to its loss, then the user's own.
+
+    Args:
+        loss: As named in the experiment; `bce` has binary targets, all others continuous ones.
+        more: The user's own, as import paths or objects; a class is called without arguments. Its name is its
+            attribute `name`, or its class's name in small letters.
+
+    Raises:
+        UserMistake: If one can't be found, or its name is taken.
+    """
+    chosen: dict[str, Any] = {"": Binary() if loss == "bce" else Regression()}
+    for named in more:
+        found = find(named, {}, "task.metrics")
+        metric = found() if isinstance(found, type) else found
+        name = str(getattr(metric, "name", type(metric).__name__.lower()))
+        if name in chosen or name in RESERVED or "." in name:
+            rule = f"every metric needs a name of its own, without dots, other than {', '.join(RESERVED)}"
+            raise UserMistake(Problem("task.metrics", repr(name), rule, "give it another attribute `name`"))
+        chosen[name] = metric
+    return chosen

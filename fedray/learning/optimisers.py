@@ -1,0 +1,72 @@
+"""Local optimisers as functions on the matrix `[phones, D]`, all phones at once; each starts anew every round.
+
+They do what `torch.optim.SGD` and `torch.optim.Adam` do for one phone, and are tested against them. Using torch.optim
+on the phones would cost every actor another 80 MiB, and one optimiser object a phone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class LocalOptimiser(Protocol):
+    """Steps a block of phones; holds their state `[phones, D]` for one round."""
+
+    def step(self, weights: Tensor, gradients: Tensor, number: int) -> None:
+        """Step `number` (from 0) of the first `len(weights)` phones of the block, in place."""
+
+
+class Sgd:
+    """Stochastic gradient descent with optional momentum, as torch.optim.SGD."""
+
+    def __init__(self, weights: Tensor, learning_rate: float, momentum: float) -> None:
+        self.learning_rate, self.momentum = learning_rate, momentum
+        self.velocity = torch.zeros_like(weights) if momentum else None
+
+    def step(self, weights: Tensor, gradients: Tensor, number: int) -> None:
+        """Step `number` (from 0) of the first `len(weights)` phones of the block, in place."""
+        if self.velocity is not None:
+            velocity = self.velocity[: len(weights)]
+            gradients = velocity.mul_(self.momentum).add_(gradients)
+        weights.sub_(gradients, alpha=self.learning_rate)
+
+
+class Adam:
+    """Adam (Kingma, Ba 2015, algorithm 1) with the defaults of torch.optim.Adam."""
+
+    beta_1, beta_2, epsilon = 0.9, 0.999, 1e-8
+
+    def __init__(self, weights: Tensor, learning_rate: float, momentum: float) -> None:
+        self.learning_rate = learning_rate
+        self.first, self.second = torch.zeros_like(weights), torch.zeros_like(weights)
+
+    def step(self, weights: Tensor, gradients: Tensor, number: int) -> None:
+        """Step `number` (from 0) of the first `len(weights)` phones of the block, in place."""
+        first, second = self.first[: len(weights)], self.second[: len(weights)]
+        first.lerp_(gradients, 1 - self.beta_1)
+        second.mul_(self.beta_2).addcmul_(gradients, gradients, value=1 - self.beta_2)
+        root = (second.sqrt() / (1 - self.beta_2 ** (number + 1)) ** 0.5).add_(self.epsilon)
+        weights.addcdiv_(first, root, value=-self.learning_rate / (1 - self.beta_1 ** (number + 1)))
+
+
+OPTIMISERS: Mapping[str, Callable[[Tensor, float, float], LocalOptimiser]] = {"sgd": Sgd, "adam": Adam}
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """The knobs of training on a phone."""
+
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    momentum: float = 0.0
+
+    def optimiser(self, weights: Tensor) -> LocalOptimiser:
+        """A fresh optimiser for a block of weights `[phones, D]`."""
+        return OPTIMISERS[self.optimizer](weights, self.learning_rate, self.momentum)

@@ -1,0 +1,146 @@
+"""Scoring a model on rows: predictions in pieces of a fixed size, and from them the exact sums that metrics need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from fedray.learning.models import Layout
+from fedray.learning.task import Loss
+from fedray.learning.threads import one_thread
+from fedray.sums import limbs_hold, merged, to_limbs
+
+Int64: TypeAlias = npt.NDArray[np.int64]
+Float64: TypeAlias = npt.NDArray[np.float64]
+
+PIECE = 4096
+"""Rows a forward pass. Always this many, padded: kernels round differently for other shapes, and a row's prediction
+must not depend on how many rows its actor holds."""
+
+LARGEST_PAIRS = 1 << 24
+
+
+@one_thread()
+def predictions(network: nn.Module, weights: Tensor, features: Tensor) -> Tensor:
+    """Outputs `[rows, outputs]` of a network with flat weights `[D]` on rows `[rows, features]`; no gradients.
+
+    The network is switched to evaluation (no dropout).
+    """
+    network.eval()
+    named = Layout.of(network).named(weights)
+    outputs = []
+    with torch.no_grad():
+        for piece in features.split(PIECE):
+            missing = PIECE - len(piece)
+            padded = torch.cat([piece, piece.new_zeros(missing, *piece.shape[1:])]) if missing else piece
+            outputs.append(functional_call(network, named, (padded,))[: len(piece)])
+    return torch.cat(outputs) if outputs else torch.empty(0, 1)
+
+
+def metric_sums(metrics: Mapping[str, Any], prediction: Float64, target: Float64, offsets: Int64) -> dict[str, Int64]:
+    """The exact sums of all metrics over some phones.
+
+    Args:
+        metrics: By name, as `metrics_for` gives them.
+        prediction: `[rows]`.
+        target: `[rows]`.
+        offsets: The rows of phone p are `offsets[p]:offsets[p + 1]`, `[phones + 1]`.
+
+    Returns:
+        Limbs by `metric.sum`. A sum that is not finite or too large for limbs is left out and counted under
+        `metric.sum!`, so that a diverged model scores NaN and spoils nothing else.
+    """
+    sums: dict[str, Int64] = {}
+    for name, metric in metrics.items():
+        if hasattr(metric, "on_rows"):
+            for part, values in metric.on_rows(prediction, target).items():
+                sums = merged(sums, _exact(f"{name}.{part}", per_phone(values, offsets)))
+        if hasattr(metric, "on_counts"):
+            for part, counts in metric.on_counts(prediction, target).items():
+                sums = merged(sums, _exact(f"{name}.{part}", np.asarray(counts, dtype=np.float64)[None]))
+        if not hasattr(metric, "on_rows") and not hasattr(metric, "on_counts"):
+            sums = merged(sums, _phone_by_phone(name, metric, prediction, target, offsets))
+    return sums
+
+
+def _phone_by_phone(name: str, metric: Any, prediction: Float64, target: Float64, offsets: Int64) -> dict[str, Int64]:
+    sums: dict[str, Int64] = {}
+    for first, last in pairwise(offsets):
+        if first == last:  # who has no rows has nothing to say, and a user's mean of nothing would be NaN
+            continue
+        for part, value in metric.on_phone(prediction[first:last], target[first:last]).items():
+            sums = merged(sums, _exact(f"{name}.{part}", np.asarray(value, dtype=np.float64)[None]))
+    return sums
+
+
+def day_sums(prediction: Float64, target: Float64, day: Int64, days: int) -> dict[str, Int64]:
+    """Predictions, targets and rows added up a day: limbs `[3, days]` each, exact in any grouping of rows."""
+    sums = {}
+    holds = limbs_hold(prediction)
+    for name, values in (("rows", holds.astype(np.float64)), ("prediction", prediction), ("target", target)):
+        limbs = np.zeros((3, days), dtype=np.int64)
+        for place, units in enumerate(to_limbs(np.where(holds, values, 0.0))):
+            np.add.at(limbs[place], day, units)
+        sums[f"day.{name}"] = limbs
+    return sums
+
+
+@one_thread()
+def loss_sums(loss: Loss, outputs: Tensor, targets: Tensor, offsets: Int64, longest: int) -> dict[str, Int64]:
+    """The task's own loss of each phone over all its rows as one batch, weighted by rows.
+
+    Args:
+        loss: Of the task, mapped over phones.
+        outputs: `[rows, outputs]`.
+        targets: `[rows]`.
+        offsets: `[phones + 1]`.
+        longest: Rows of the longest phone of all; batches are padded to it, so that every phone's loss is made by the
+            same kernel.
+
+    Returns:
+        Limbs of `loss.loss` and `loss.rows`; `loss.loss!` counts phones whose loss no limb holds, as in `metric_sums`.
+    """
+    filled = np.flatnonzero(np.diff(offsets))
+    rows, starts = np.diff(offsets)[filled], offsets[filled]
+    sums = {"loss.loss": to_limbs(np.zeros(())), "loss.rows": to_limbs(rows.astype(np.float64)).sum(axis=1)}
+    of_phones = vmap(loss)
+    width = max(2, LARGEST_PAIRS // max(1, longest) ** 2)  # a loss may compare every row with every other
+    for first in range(0, len(filled), width):
+        here = slice(first, first + width)
+        index, real = _padded(starts[here], rows[here], longest)
+        losses = of_phones(outputs[index], targets[index], real)
+        sums = merged(sums, _exact("loss.loss", losses.double().numpy() * rows[here]))
+    return sums
+
+
+def _padded(starts: Int64, rows: Int64, longest: int) -> tuple[Tensor, Tensor]:
+    """Row numbers and mask `[phones, longest]`; padding points at a phone's own first row, so that no phone's rows can
+    spoil another's loss."""
+    real = np.arange(longest) < rows[:, None]
+    index = np.where(real, starts[:, None] + np.arange(longest), starts[:, None])
+    return torch.from_numpy(index), torch.from_numpy(real.astype(np.float32))
+
+
+def per_phone(values: Float64, offsets: Int64) -> Float64:
+    """`[rows]` added up by phone, `[phones]`; each phone's sum is made of its own rows alone, in their order."""
+    totals = np.zeros(len(offsets) - 1)
+    filled = np.flatnonzero(np.diff(offsets))
+    if len(filled):
+        totals[filled] = np.add.reduceat(values, offsets[filled])
+    return totals
+
+
+def _exact(name: str, values: Float64) -> dict[str, Int64]:
+    """Limbs of `values` `[phones, ...]` added up over phones; those that no limb holds are counted instead."""
+    holds = limbs_hold(values).reshape(len(values), -1).all(axis=1)
+    sums = {name: to_limbs(values[holds]).sum(axis=1)}
+    if not holds.all():
+        sums[f"{name}!"] = to_limbs(np.asarray((~holds).sum(), dtype=np.float64))
+    return sums
