@@ -1,0 +1,133 @@
+"""What came of an experiment: one `RunResult` a run, together a `Result`. Plain data; where it is recorded is
+`tracking`'s business."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from fedray.config import Experiment
+    from fedray.learning.standardise import Scaling
+
+
+class Point(NamedTuple):
+    """One number of one round; round 0 is before training."""
+
+    round: int
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of one run.
+
+    Attributes:
+        name: The variant's name, or `main`.
+        run_id: Of the MLflow run.
+        experiment: Resolved: what `auto` chose stands in it.
+        metrics: After the last round.
+        points: Every metric of every evaluated round.
+        weights: Final flat weights, float32 `[D]`.
+        model: The trained network with its scaling inside: raw rows in, outputs out.
+        seconds: Wall-clock seconds by stage: outbreak, shards, start, standardise, train, evaluate, track.
+        phones_per_second: Phones trained and aggregated per second of the median round.
+        fleet: `phones`, `actors`, `phones_per_actor`, `nodes`.
+        lost_phones: How many phone-rounds were dropped.
+        scaling: Of the features, as in `model`.
+        nowcast: A day a row: `day`, `truth`, `raw`, `calibrated` (test outbreak); empty without a time column.
+    """
+
+    name: str
+    run_id: str
+    experiment: Experiment
+    metrics: Mapping[str, float]
+    points: tuple[Point, ...]
+    weights: npt.NDArray[np.float32]
+    model: nn.Module
+    seconds: Mapping[str, float]
+    phones_per_second: float
+    fleet: Mapping[str, int]
+    lost_phones: int = 0
+    scaling: Scaling | None = None
+    nowcast: Mapping[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """A row a point: `round`, `metric`, `value`."""
+        import pandas as pd
+
+        return pd.DataFrame(self.points, columns=["round", "metric", "value"])
+
+    @property
+    def weights_sha256(self) -> str:
+        """Digest of the final flat float32 weights: equal digests, equal bits."""
+        return hashlib.sha256(np.ascontiguousarray(self.weights, dtype="<f4").tobytes()).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `fedray run --json` prints for this run."""
+        return {
+            "run_id": self.run_id,
+            "metrics": dict(self.metrics),
+            "rounds": self.experiment.learning.rounds,
+            "weights_sha256": self.weights_sha256,
+            "seconds": dict(self.seconds),
+            "phones_per_second": self.phones_per_second,
+            "fleet": dict(self.fleet),
+            "lost_phones": self.lost_phones,
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of an experiment: its runs by name, in the order of the YAML file."""
+
+    name: str
+    seed: int
+    runs: Mapping[str, RunResult]
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    parent_run_id: str | None = None
+
+    @property
+    def only(self) -> RunResult:
+        """The single run of an experiment without variants.
+
+        Raises:
+            ValueError: If there are several; take one from `runs` by its name.
+        """
+        if len(self.runs) != 1:
+            raise ValueError(f"there are {len(self.runs)} runs; take one by name from result.runs: {list(self.runs)}")
+        return next(iter(self.runs.values()))
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics of the only run after its last round."""
+        return self.only.metrics
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """The points of all runs: `run`, `round`, `metric`, `value`; without `run` if there is only one."""
+        import pandas as pd
+
+        if len(self.runs) == 1:
+            return self.only.history
+        frames = [run.history.assign(run=name)[["run", "round", "metric", "value"]] for name, run in self.runs.items()]
+        return pd.concat(frames, ignore_index=True)
+
+    @property
+    def model(self) -> nn.Module:
+        """The trained network of the only run, with its scaling inside: raw rows in, outputs out."""
+        return self.only.model
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `fedray run --json` prints."""
+        return {"name": self.name, "seed": self.seed, "runs": {name: run.as_json() for name, run in self.runs.items()}}

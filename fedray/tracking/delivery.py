@@ -1,0 +1,236 @@
+"""Carrying journals to where they are recorded: one thread, in batches, again and again until they have arrived.
+
+A place that doesn't answer stops nobody: it is said once, tried again with growing pauses, and what hasn't arrived in
+the end stays in the journal. Knows nothing of MLflow beyond the `Sink` that it is given.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from fedray.tracking.journal import Batch, Busy, Journal, Operation
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between attempts when nobody answers
+GATHER = 0.2  # seconds in which neighbouring points come together before they are sent
+
+log = logging.getLogger("fedray.tracking")
+
+
+class Refused(Exception):
+    """The place answers, but will never take this."""
+
+
+class Sink(Protocol):
+    """Where journals go."""
+
+    uri: str
+
+    def begin(self, header: Operation) -> str:
+        """Begin a run and return its id; begins none twice for the same header."""
+        ...
+
+    def apply(self, run_id: str, batch: Batch, files: Path) -> None:
+        """Record a batch; recording it twice must be the same as once.
+
+        Raises:
+            Refused: If it will never be taken. Any other exception means: not now.
+        """
+        ...
+
+
+def deliver(journal: Journal, sink: Sink) -> None:
+    """Deliver all that waits in one journal, in order. What the sink raises goes through; what arrived stays marked."""
+    for batch in journal.batches():
+        if journal.run_id is None:  # the first line, which begins the run
+            journal.mark(batch.end, sink.begin(batch.operations[0]))
+            continue
+        _apply(journal, journal.run_id, sink, batch)
+        journal.mark(batch.end)
+
+
+def _apply(journal: Journal, run_id: str, sink: Sink, batch: Batch) -> None:
+    try:
+        sink.apply(run_id, batch, journal.files)
+    except Refused as refused:
+        if len(batch.operations) > 1:  # find the one that is refused; the others arrive
+            for operation in batch.operations:
+                _apply(journal, run_id, sink, Batch((operation,), batch.end))
+            return
+        journal.set_aside(batch.operations[0], str(refused))
+        log.warning("MLflow refuses part of run %s: %s", journal.id, str(refused).splitlines()[0])
+
+
+class Delivery:
+    """The one thread that delivers the journals of a tracker.
+
+    Args:
+        sink: Where to.
+        folder: Where the journals are, for the warning.
+    """
+
+    def __init__(self, sink: Sink, folder: Path) -> None:
+        self._sink, self._folder = sink, folder
+        self._journals: list[Journal] = []
+        self._changed = threading.Condition()
+        self._dirty = self._urgent = self._closing = self._stopped = False
+        self._away = self._told = False
+        self._attempts = 0
+        self._pause = FIRST_PAUSE
+        self._thread = threading.Thread(target=self._work, name="fedray-tracking", daemon=True)
+        self._thread.start()
+
+    def add(self, journal: Journal) -> None:
+        """Deliver this journal too, until its last line has arrived."""
+        with self._changed:
+            self._journals.append(journal)
+
+    def notice(self) -> None:
+        """Something was appended; returns at once."""
+        with self._changed:
+            self._dirty = True
+            self._changed.notify_all()
+
+    def flush(self, journal: Journal, patience: float) -> bool:
+        """Wait until this journal has arrived; gives up as soon as nobody answers.
+
+        Args:
+            journal: Which one.
+            patience: Seconds to wait at most.
+
+        Returns:
+            Whether everything has arrived.
+        """
+        with self._changed:
+            before = self._attempts
+            self._dirty = self._urgent = True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: not journal.waiting or (self._away and self._attempts > before), timeout=patience
+            )
+            return not journal.waiting
+
+    def close(self, patience: float) -> bool:
+        """Stop, after trying for so many seconds to deliver what waits; the rest stays in the journals.
+
+        Returns:
+            Whether everything has arrived.
+        """
+        with self._changed:
+            self._closing = self._urgent = True
+            self._changed.notify_all()
+            arrived = self._changed.wait_for(lambda: not self._waiting(), timeout=patience)
+            self._stopped = True
+            self._changed.notify_all()
+        # A request that hangs must not hold up the user: the thread is a daemon, and the journal knows what is missing.
+        self._thread.join(timeout=1.0)
+        if not self._thread.is_alive():
+            for journal in self._journals:
+                journal.close()
+        return arrived
+
+    def say_away(self, error: Exception) -> None:
+        """Warn, once, that nobody answers."""
+        if not self._told:
+            self._told = True
+            log.warning(
+                "MLflow at %s doesn't answer; the run goes on, and what MLflow misses is kept for later in %s (%s)",
+                self._sink.uri,
+                self._folder,
+                _cause(error),
+            )
+
+    def _waiting(self) -> bool:
+        return any(journal.waiting for journal in self._journals)
+
+    def _work(self) -> None:
+        while self._something_to_do():
+            error = self._attempt()
+            with self._changed:
+                self._attempts += 1
+                self._away = error is not None
+                self._pause = min(self._pause * 2, LONGEST_PAUSE) if error else FIRST_PAUSE
+                self._changed.notify_all()
+            if error:
+                self.say_away(error)
+
+    def _something_to_do(self) -> bool:
+        """Wait for work; False when it is time to stop."""
+        with self._changed:
+            if self._away:
+                pause = FIRST_PAUSE if self._closing else self._pause
+                self._changed.wait_for(lambda: self._urgent or self._stopped, timeout=pause)
+            else:
+                self._changed.wait_for(lambda: self._dirty or self._closing)
+                self._changed.wait_for(lambda: self._urgent or self._closing, timeout=GATHER)
+            self._dirty = self._urgent = False
+            return not self._stopped and not (self._closing and not self._waiting())
+
+    def _attempt(self) -> Exception | None:
+        """Deliver what waits; the first error, if there was one."""
+        with self._changed:
+            journals = list(self._journals)
+        failed: Exception | None = None
+        for journal in journals:
+            try:
+                deliver(journal, self._sink)
+            except Exception as error:  # whatever a store, a driver or a network raises: not now, then
+                failed = failed or error
+            else:
+                self._put_away(journal)
+        return failed
+
+    def _put_away(self, journal: Journal) -> None:
+        with self._changed:
+            if journal.finished and not journal.waiting:
+                self._journals.remove(journal)
+                journal.remove()
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason, in one line: `Connection refused` rather than the tale of all layers around it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+
+
+def deliver_left_behind(folder: Path, sink_for: Callable[[str], Sink], died: Operation) -> dict[str, str]:
+    """Deliver the journals in a folder that nobody holds any more.
+
+    Args:
+        folder: `<home>/journal`.
+        sink_for: The place for the URI that a journal was meant for.
+        died: The last line for a run whose process died before it could write one.
+
+    Returns:
+        By journal, `delivered`, or what kept it from arriving.
+    """
+    outcome: dict[str, str] = {}
+    for path in sorted(folder.glob("*.jsonl"), key=lambda path: _header(path).get("at", 0)):
+        try:
+            journal = Journal(path)
+        except Busy:
+            continue  # its run is alive and delivers it itself
+        try:
+            if journal.size and not journal.finished:
+                journal.append({**died, "at": int(time.time() * 1000)})
+            deliver(journal, sink_for(_header(path).get("uri", "")))
+            journal.remove()
+            outcome[journal.id] = "delivered"
+        except Exception as error:  # as above: it stays where it is, and the next one is tried
+            outcome[journal.id] = _cause(error)
+            journal.close()
+    return outcome
+
+
+def _header(path: Path) -> Operation:
+    """The first line of a journal; empty if it has none. By when they began, parents come before their variants."""
+    with path.open() as lines:
+        first = lines.readline()
+    header: Operation = json.loads(first) if first.endswith("\n") else {}
+    return header

@@ -1,0 +1,141 @@
+"""What is written about an experiment: the resolved file that repeats it, its knobs as flat parameters, the tags by
+which it is found, and the versions that it ran with. Nothing here imports mlflow."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from fedray.config.file import to_yaml
+from fedray.tracking.store import without_password
+
+if TYPE_CHECKING:
+    from fedray.config import Experiment
+    from fedray.data.shards import Dataset
+
+OBJECT = "object:"
+OBJECT_NOTE = (
+    "# Lines that say `object:` stand for Python objects that were passed from a program:\n"
+    "# this experiment can't be repeated from this file alone.\n"
+)
+LONGEST_PARAM = 250  # characters; longer ones are cut, the whole is in experiment.yaml
+PACKAGES = ("fedray", "torch", "numpy", "ray", "mlflow", "pydantic", "pyarrow", "pandas", "scipy", "scikit-learn")
+TAGGED = ("torch", "ray", "mlflow")
+DIGEST_LENGTH = 36  # MLflow takes no longer digest of a data set
+
+
+def named(value: Any) -> str:
+    """What a knob names, as text: the name itself, or where an object given from Python comes from."""
+    if isinstance(value, str):
+        return value
+    place = value if hasattr(value, "__qualname__") else type(value)
+    return f"{OBJECT}{place.__module__}.{place.__qualname__}"
+
+
+def as_yaml(experiment: Experiment) -> str:
+    """The resolved experiment as a file: `Experiment(**yaml.safe_load(text))` is the same experiment again.
+
+    Except for objects given from Python, which are named with a note that the file can't repeat them, and for a
+    password in the tracking URI, which is masked.
+    """
+    tracking = experiment.tracking
+    if tracking.uri:
+        tracking = tracking.model_copy(update={"uri": without_password(tracking.uri)})
+    text = to_yaml(experiment.model_copy(update={"tracking": tracking}))
+    return (OBJECT_NOTE if OBJECT in text else "") + text
+
+
+def params(experiment: Experiment) -> dict[str, str]:
+    """Every knob by its dotted name, `learning.rounds` and so on; values are cut to `LONGEST_PARAM` characters."""
+    knobs = yaml.safe_load(as_yaml(experiment))
+    flat = dict(_flat(knobs, ""))
+    return {
+        name: value if len(value) <= LONGEST_PARAM else value[: LONGEST_PARAM - 3] + "..."
+        for name, value in flat.items()
+    }
+
+
+def _flat(value: Any, name: str) -> list[tuple[str, str]]:
+    if not isinstance(value, dict):
+        return [(name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))]
+    # Variants have their own runs, and published results are no knobs.
+    inner = {key: part for key, part in value.items() if name or key not in ("variants", "references")}
+    return [pair for key, part in inner.items() for pair in _flat(part, f"{name}.{key}" if name else key)]
+
+
+def tags(experiment: Experiment, dataset: Dataset | None) -> dict[str, str]:
+    """What runs are found by: strategy, phones, engine, version, data."""
+    phones = dataset.phones if dataset else experiment.data.phones
+    found = {
+        "strategy": named(experiment.federation.strategy),
+        "phones": str(phones),
+        "engine": experiment.fleet.engine,
+        "seed": str(experiment.seed),
+        "fedray.version": version("fedray"),
+        **{f"version.{name}": version(name) for name in TAGGED},
+        "mlflow.source.name": "fedray",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+    }
+    if dataset:
+        found["dataset.digest"] = dataset.digest
+    if code := commit():
+        found["mlflow.source.git.commit"] = code
+    return found
+
+
+def dataset_input(dataset: Dataset, name: str) -> dict[str, str]:
+    """The data set as MLflow's input of a run: where it lies, its digest and its sizes; no row of it."""
+    sizes = {"phones": dataset.phones, "rows": dict(dataset.rows), "columns": list(dataset.columns)}
+    return {
+        "name": name,
+        "digest": dataset.digest[:DIGEST_LENGTH],
+        "source_type": "local",
+        "source": json.dumps({"uri": str(dataset.path)}),
+        "profile": json.dumps({"source": dataset.source, **sizes}),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the platform, fedray's commit if it is known, and the packages that results depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    if code := commit():
+        found["fedray commit"] = code
+    return found | {name: version(name) for name in PACKAGES}
+
+
+def version(package: str) -> str:
+    """The installed version of a package; of fedray in a checkout, `0+checkout`; else `not installed`."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "0+checkout" if package == "fedray" else "not installed"
+
+
+def commit() -> str | None:
+    """The commit of fedray's own checkout; None if it is installed from a package."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        asked = subprocess.run(  # noqa: S603 - a fixed command
+            ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"],  # noqa: S607 - the user's own git
+            capture_output=True, text=True, timeout=5, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user entry
+        return "unknown"

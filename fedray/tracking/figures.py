@@ -1,0 +1,186 @@
+"""Figures of an experiment, by matplotlib's object interface: no window, no global state.
+
+Colours are those of Okabe and Ito (2008), which people with any colour vision can tell apart; lines differ in dash and
+marker as well, so that a print in grey will do. A figure has 1200 x 800 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fedray.result import Point, Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
+DASHES = ("-", (0, (6, 2)), (0, (2, 1)), (0, (6, 2, 1, 2)), (0, (1, 2)), (0, (8, 3, 2, 3, 2, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY = "#444444"
+LEGEND: Mapping[str, Any] = {"frameon": False, "fontsize": 13}
+INCHES, DOTS_PER_INCH = (12.0, 8.0), 100  # 1200 x 800 pixels
+PANELS = (
+    ("temperature", "mean temperature (°C)"),
+    ("cough", "share coughing"),
+    ("distance", "mean distance (m a day)"),
+)
+SCORES = (("mse", "mean squared error"), ("mae", "mean absolute error"), ("loss", "loss"))
+
+PointsByRun = Mapping[str, Iterable[Point]]
+
+
+def outbreak_panels(series: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """Four panels over days: infected and immune people, mean temperature, share coughing, mean distance walked.
+
+    Args:
+        series: `infected`, `immune`, `temperature`, `cough`, `distance`, each with a number a day.
+        title: Above all four.
+    """
+    figure = _figure(title)
+    panels = figure.subplots(2, 2, sharex=True).flatten()
+    people = panels[0]
+    people.plot(series["infected"], color=RED, linewidth=2, label="infected")
+    people.plot(series["immune"], color=BLUE, linewidth=2, linestyle=DASHES[1], label="immune")
+    people.set_ylabel("people")
+    people.yaxis.set_major_formatter("{x:,.0f}")
+    people.legend(**LEGEND)
+    for panel, (name, label) in zip(panels[1:], PANELS, strict=True):
+        panel.plot(series[name], color=GREY, linewidth=2)
+        panel.set_ylabel(label)
+        panel.ticklabel_format(useOffset=False)
+    panels[-1].yaxis.set_major_formatter("{x:,.0f}")
+    for panel in panels:
+        _plain(panel)
+    for panel in panels[2:]:
+        panel.set_xlabel("day")
+    return figure
+
+
+def curves(runs: Result | PointsByRun) -> Figure:
+    """The error on training and test rows over rounds, a line a run, with the mean predictor's test error dashed.
+
+    Args:
+        runs: A result, or points by the name of their run. Of mean squared error, mean absolute error and loss, the
+            first is drawn for which there are points.
+    """
+    points = _points_by_run(runs)
+    score, label = _score(points)
+    title = f"{runs.name}, seed {runs.seed}" if isinstance(runs, Result) else ""
+    figure = _figure(title)
+    splits = [split for split in ("train", "test") if _values(points, f"{split}_{score}")] or ["test"]
+    panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
+    for panel, split in zip(panels, splits, strict=True):
+        for place, (name, rows) in enumerate(points.items()):
+            _line(panel, rows, f"{split}_{score}", name, place)
+        if split == "test" and score == "mse" and (levels := _values(points, "mean_predictor_mse")):
+            panel.axhline(levels[-1], color="black", linewidth=2, linestyle="--", label="mean predictor")
+        panel.set_title({"train": "training rows", "test": "test rows"}[split], fontsize=14)
+        panel.set_xlabel("round")
+        _plain(panel)
+    panels[0].set_ylabel(label)
+    _axes_of(panels, [value for split in splits for value in _values(points, f"{split}_{score}")])
+    if panels[-1].get_legend_handles_labels()[0]:
+        panels[-1].legend(**LEGEND)
+    return figure
+
+
+def nowcast(days: Mapping[str, Sequence[float]]) -> Figure:
+    """What phones' predictions say of each day of the test outbreak, beside the truth.
+
+    Args:
+        days: `day`, `truth`, `raw` (the mean prediction of the day), `calibrated` (by the training outbreak).
+    """
+    figure = _figure("Nowcast of the test outbreak")
+    panel = figure.subplots()
+    panel.plot(days["day"], days["truth"], color="black", linewidth=3, label="truth")
+    for place, name in enumerate(("raw", "calibrated")):
+        if len(days.get(name, ())):
+            panel.plot(
+                days["day"],
+                days[name],
+                color=(ORANGE, BLUE)[place],
+                linestyle=DASHES[place + 1],
+                marker=MARKERS[place],
+                markersize=5,
+                linewidth=2,
+                label=f"{name} mean prediction",
+            )
+    panel.set_xlabel("day")
+    panel.set_ylabel("target (mean over phones)")
+    panel.legend(**LEGEND)
+    _plain(panel)
+    return figure
+
+
+def _figure(title: str) -> Figure:
+    from matplotlib.figure import Figure  # not pyplot: it keeps every figure, and wants a window
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    pads = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.03)  # inches, and shares of a panel
+    figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout=pads)
+    if title:
+        figure.suptitle(title, fontsize=17)
+    return figure
+
+
+def _plain(panel: Axes) -> None:
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(visible=True, color="#dddddd", linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.tick_params(labelsize=12)
+    panel.xaxis.label.set_fontsize(14)
+    panel.yaxis.label.set_fontsize(14)
+
+
+def _axes_of(panels: Sequence[Axes], values: Sequence[float]) -> None:
+    """Whole rounds; and errors on a logarithmic axis if the first rounds would otherwise flatten all others."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
+
+    for panel in panels:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if values and min(values) > 0 and max(values) > 4 * min(values):
+        for panel in panels:
+            panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+            panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            panel.yaxis.set_minor_locator(NullLocator())
+        panels[0].set_ylabel(f"{panels[0].get_ylabel()} (logarithmic)")
+
+
+def _line(panel: Axes, points: Sequence[Point], metric: str, name: str, place: int) -> None:
+    drawn = [(point.round, point.value) for point in points if point.metric == metric]
+    if not drawn:
+        return
+    rounds, values = zip(*drawn, strict=True)
+    panel.plot(
+        rounds,
+        values,
+        color=COLOURS[place % len(COLOURS)],
+        linestyle=DASHES[place % len(DASHES)],
+        marker=MARKERS[place % len(MARKERS)],
+        markevery=max(1, len(rounds) // 12),
+        markersize=6,
+        linewidth=2,
+        label=name,
+    )
+
+
+def _points_by_run(runs: Result | PointsByRun) -> dict[str, list[Point]]:
+    if isinstance(runs, Result):
+        return {name: list(run.points) for name, run in runs.runs.items()}
+    return {name: list(points) for name, points in runs.items()}
+
+
+def _score(points: Mapping[str, Sequence[Point]]) -> tuple[str, str]:
+    there = {point.metric for rows in points.values() for point in rows}
+    for score, label in SCORES:
+        if f"test_{score}" in there or f"train_{score}" in there:
+            return score, label
+    return SCORES[0]
+
+
+def _values(points: Mapping[str, Sequence[Point]], metric: str) -> list[float]:
+    return [point.value for rows in points.values() for point in rows if point.metric == metric]

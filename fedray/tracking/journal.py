@@ -1,0 +1,172 @@
+"""The local journal: what a run wants recorded, written down here first and delivered later.
+
+One append-only file of JSON lines a run, `<home>/journal/<run>.jsonl`, beside it how far it has been delivered and a
+folder with the files that wait. What a line means to MLflow is `sink.py`'s business, and when it is delivered is
+`delivery.py`'s; nothing here imports mlflow.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+MAX_POINTS = 1000  # MLflow refuses batches of more metrics
+
+Operation = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Neighbouring lines that are delivered in one go.
+
+    Attributes:
+        operations: All of kind `points`, or one of another kind.
+        end: Where the lines end, in bytes from the start of the journal.
+    """
+
+    operations: tuple[Operation, ...]
+    end: int
+
+
+class Busy(Exception):
+    """Another process, or another part of this one, is writing or delivering this journal."""
+
+
+class Journal:
+    """The journal of one run. Lines are appended by the run and taken by one deliverer; both hold this object.
+
+    Args:
+        path: The `.jsonl` file; it is made if it isn't there.
+
+    Raises:
+        Busy: If somebody else holds it; a process that died holds nothing any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Headers hold the tracking URI, which may hold a password.
+        self._file: IO[bytes] = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise Busy(str(path)) from error
+        self._lock = threading.Lock()
+        self._drop_torn_line()
+        self.size = self._file.seek(0, os.SEEK_END)
+        self.finished = self.size > 0 and self._last()["do"] == "finish"
+        state = self._read_state()
+        self.delivered: int = state["delivered"]
+        self.run_id: str | None = state["run_id"]
+
+    @property
+    def id(self) -> str:
+        """The name of the journal: the MLflow run's id, or one made here if MLflow couldn't be asked for one."""
+        return self.path.stem
+
+    @property
+    def files(self) -> Path:
+        """Where files wait for their delivery."""
+        return self.path.with_suffix(".files")
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are lines that haven't been delivered."""
+        return self.delivered < self.size
+
+    def append(self, operation: Operation) -> None:
+        """Write one line. It survives the death of this process, though not of the machine."""
+        line = (json.dumps(operation) + "\n").encode()
+        with self._lock:
+            self._file.seek(self.size)
+            self._file.write(line)
+            self._file.flush()
+            self.size += len(line)
+            self.finished = operation["do"] == "finish"
+
+    def batches(self) -> Iterator[Batch]:
+        """What waits, oldest first, as long as each batch is marked before the next one is taken."""
+        while self.waiting:
+            lines = self._lines()
+            yield _next_batch(lines)
+
+    def mark(self, delivered: int, run_id: str | None = None) -> None:
+        """Note that everything before this byte has been delivered, and to which MLflow run."""
+        self.delivered = delivered
+        self.run_id = run_id or self.run_id
+        state = json.dumps({"delivered": self.delivered, "run_id": self.run_id})
+        draft = self.path.with_suffix(".draft")
+        draft.write_text(state)
+        draft.replace(self._state_path)  # whole or not at all
+
+    def set_aside(self, operation: Operation, reason: str) -> None:
+        """Keep a line that MLflow will never take, so that it doesn't hold up those after it."""
+        with self.path.with_suffix(".refused").open("a") as refused:
+            refused.write(json.dumps({"reason": reason, "operation": operation}) + "\n")
+
+    def close(self) -> None:
+        """Let go of it; what hasn't been delivered stays on the disk."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Delete it; only right when all of it has been delivered."""
+        self.path.unlink(missing_ok=True)
+        self._state_path.unlink(missing_ok=True)
+        shutil.rmtree(self.files, ignore_errors=True)
+        self.close()
+
+    @property
+    def _state_path(self) -> Path:
+        return self.path.with_suffix(".delivered")
+
+    def _read_state(self) -> dict[str, Any]:
+        if not self._state_path.exists():
+            return {"delivered": 0, "run_id": None}
+        state: dict[str, Any] = json.loads(self._state_path.read_text())
+        return state
+
+    def _drop_torn_line(self) -> None:
+        """A process that died in the middle of a line left a stump; the line was never acknowledged to anybody."""
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+
+    def _last(self) -> Operation:
+        self._file.seek(0)
+        last: Operation = json.loads(self._file.read().splitlines()[-1])
+        return last
+
+    def _lines(self) -> list[tuple[Operation, int]]:
+        """Some of the lines that wait, each with its end; enough of them for the largest batch."""
+        found: list[tuple[Operation, int]] = []
+        end = self.delivered
+        with self._lock:
+            self._file.seek(self.delivered)
+            while end < self.size and len(found) < MAX_POINTS:
+                line = self._file.readline()
+                end += len(line)
+                found.append((json.loads(line), end))
+        return found
+
+
+def _next_batch(lines: list[tuple[Operation, int]]) -> Batch:
+    first, end = lines[0]
+    operations = [first]
+    points = len(first.get("points", ()))
+    for operation, line_end in lines[1:]:
+        points += len(operation.get("points", ()))
+        if not (first["do"] == operation["do"] == "points") or points > MAX_POINTS:
+            break
+        operations.append(operation)
+        end = line_end
+    return Batch(tuple(operations), end)

@@ -1,0 +1,235 @@
+"""Results back from MLflow: what a run, or a parent with its variants, came to; its experiment; its weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from fedray.config import Experiment
+from fedray.errors import Problem, UserMistake
+from fedray.result import Point, Result, RunResult
+from fedray.tracking import model as saved
+from fedray.tracking import store
+from fedray.tracking.describe import OBJECT
+from fedray.tracking.runs import DEFAULT_HOME
+from fedray.tracking.sink import find_local
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+log = logging.getLogger("fedray.tracking")
+
+
+class Recorded:
+    """Stands for an object that was given from Python, of which only its name was recorded.
+
+    It isn't imported by that name: what a store says shouldn't run code here.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.__module__, _, self.__qualname__ = name.removeprefix(OBJECT).rpartition(".")
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Raises: there is nothing to call.
+
+        Raises:
+            UserMistake: Always.
+        """
+        given = f"{self.__module__}.{self.__qualname__}"
+        raise UserMistake(
+            Problem("experiment", given, "was an object given from Python, not recorded", "give the object again")
+        )
+
+
+def load(run_id: str, *, uri: str | None = None, home: Path = DEFAULT_HOME) -> Result:
+    """What came of an experiment that was recorded in MLflow.
+
+    Args:
+        run_id: Of a single run, of one variant, or of a parent, which gives all its variants.
+        uri: Of the store; None: MLFLOW_TRACKING_URI if set, else the one in home.
+        home: Where the default store is.
+
+    Raises:
+        UserMistake: If there is no such run, or it has no result because it failed or goes on.
+    """
+    client = _client(uri, home)
+    run = _find(client, run_id)
+    variants = _variants(client, run)
+    loaded = [result for one in variants or [run] if (result := _result(client, one, must=not variants))]
+    if not loaded:
+        raise _no_result(run)
+    summary = _json(client, run.info.run_id, "summary.json")
+    return Result(
+        name=summary.get("name", loaded[0].experiment.name),
+        seed=loaded[0].experiment.seed,
+        runs={result.name: result for result in loaded},
+        baselines=summary.get("baselines", {}),
+        parent_run_id=run.info.run_id if variants else run.data.tags.get("mlflow.parentRunId"),
+    )
+
+
+def experiment_of(run_id: str, *, uri: str | None = None, home: Path = DEFAULT_HOME) -> Experiment:
+    """The resolved experiment of a run; of a parent, with its variants.
+
+    Raises:
+        UserMistake: If there is no such run, or it isn't one of fedray's.
+    """
+    client = _client(uri, home)
+    return _experiment(client, _find(client, run_id))
+
+
+def weights_of(run_id: str, *, uri: str | None = None, home: Path = DEFAULT_HOME) -> npt.NDArray[np.float32]:
+    """The final flat weights of a run, float32 `[D]`, bit for bit.
+
+    Raises:
+        UserMistake: If there is no such run, or it has none.
+    """
+    client = _client(uri, home)
+    run = _find(client, run_id)
+    with _artifact(client, run.info.run_id, "weights.safetensors") as path:
+        if path is None:
+            raise _no_result(run)
+        return saved.read_weights(path)[0]
+
+
+def _client(uri: str | None, home: Path) -> MlflowClient:
+    found = store.resolve(uri, home)
+    if found == store.default_uri(home) and not (home / "mlflow.db").exists():
+        raise UserMistake(Problem("home", str(home), "must hold runs", "give the home or the uri that the run went to"))
+    return store.checked_client(found, "uri" if uri else store.place_of(None))
+
+
+def _find(client: MlflowClient, run_id: str) -> MlflowRun:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        # A run that began while MLflow was away was shown to its user under another id.
+        if found := find_local(client, run_id):
+            return client.get_run(found)
+        raise UserMistake(
+            Problem(
+                "run",
+                run_id,
+                "must be the id of a recorded run",
+                "see `fedray ui` for the ids; or is it another store?",
+            )
+        ) from error
+
+
+def _variants(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
+    found = client.search_runs(
+        [parent.info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+        order_by=["attributes.start_time ASC"],
+    )
+    return list(found)
+
+
+def _result(client: MlflowClient, run: MlflowRun, *, must: bool) -> RunResult | None:
+    run_id = run.info.run_id
+    said = _json(client, run_id, "result.json")
+    if not said:
+        if must:
+            raise _no_result(run)
+        log.warning("run %s (%s) has no result and is left out: it is %s", run.info.run_name, run_id, run.info.status)
+        return None
+    with _artifact(client, run_id, "weights.safetensors") as path:
+        weights, scaling = saved.read_weights(path) if path else (np.zeros(0, np.float32), None)
+    return RunResult(
+        name=said.get("name", run.info.run_name),
+        run_id=run_id,
+        experiment=_experiment(client, run),
+        metrics=said["metrics"],
+        points=_points(client, run),
+        weights=weights,
+        model=_model(client, run),
+        seconds=said["seconds"],
+        phones_per_second=said["phones_per_second"],
+        fleet=said["fleet"],
+        lost_phones=said["lost_phones"],
+        scaling=scaling,
+        nowcast=said.get("nowcast", {}),
+    )
+
+
+def _points(client: MlflowClient, run: MlflowRun) -> tuple[Point, ...]:
+    """Of all rounds, in the order in which they were recorded; metrics of one moment by name."""
+    recorded = [
+        (metric.step, metric.timestamp, metric.key, metric.value)
+        for name in run.data.metrics
+        for metric in client.get_metric_history(run.info.run_id, name)
+    ]
+    return tuple(Point(step, name, value) for step, _, name, value in sorted(recorded, key=lambda point: point[:3]))
+
+
+def _model(client: MlflowClient, run: MlflowRun) -> Any:
+    import mlflow.artifacts
+
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if not outputs:
+        raise _no_result(run)
+    location = client.get_logged_model(outputs[-1].model_id).artifact_location
+    with tempfile.TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(
+            artifact_uri=location, dst_path=folder, tracking_uri=client.tracking_uri
+        )
+        return saved.read(Path(path))
+
+
+def _experiment(client: MlflowClient, run: MlflowRun) -> Experiment:
+    with _artifact(client, run.info.run_id, "experiment.yaml") as path:
+        if path is None:
+            raise UserMistake(
+                Problem(
+                    "run", run.info.run_id, "must be one of fedray's runs", "it has no experiment.yaml; take another"
+                )
+            )
+        knobs: dict[str, Any] = _with_objects(yaml.safe_load(path.read_text()))
+        return Experiment(**knobs)
+
+
+def _with_objects(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_objects(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_objects(inner) for inner in value]
+    return Recorded(value) if isinstance(value, str) and value.startswith(OBJECT) else value
+
+
+def _json(client: MlflowClient, run_id: str, name: str) -> Mapping[str, Any]:
+    with _artifact(client, run_id, name) as path:
+        found: Mapping[str, Any] = json.loads(path.read_text()) if path else {}
+    return found
+
+
+@contextmanager
+def _artifact(client: MlflowClient, run_id: str, name: str) -> Iterator[Path | None]:
+    """A copy of an artifact for as long as the block lasts; None if the run has none of that name."""
+    if not any(item.path == name for item in client.list_artifacts(run_id)):
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(client.download_artifacts(run_id, name, folder))
+
+
+def _no_result(run: MlflowRun) -> UserMistake:
+    return UserMistake(
+        Problem(
+            place="run",
+            value=run.info.run_id,
+            allowed=f"must have a result; this one is {run.info.status}",
+            mend="load a run that is FINISHED, and deliver what waits if MLflow was away",
+        )
+    )

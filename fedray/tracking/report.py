@@ -1,0 +1,274 @@
+"""What came of an experiment, in words and one table: Markdown for MLflow, and the same rows for the terminal.
+
+What is said about learning follows from numbers by two limits that the report states itself. Compared is within the
+experiment alone: the error of the mean predictor differs twofold between outbreaks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from fedray.config import OutbreakData
+from fedray.result import Result, RunResult
+from fedray.tracking.describe import commit, named, version
+
+if TYPE_CHECKING:
+    from fedray.config import Experiment
+
+NOTHING, LEARNED = 0.92, 0.82  # limits of the ratio: at least the first, at most the second
+SPREAD = 1.75  # the target's variance lies between .55 and .94 over outbreaks: losses of constants this far apart
+COLUMNS = ("run", "train_mse", "test_mse", "test_r2", "ratio", "train_loss", "test_loss", "train_seconds")
+HEADINGS = {
+    "run": "run",
+    "train_mse": "train MSE",
+    "test_mse": "test MSE",
+    "test_r2": "test R²",
+    "ratio": "ratio",
+    "train_loss": "train loss",
+    "test_loss": "test loss",
+    "train_seconds": "train s",
+}
+BASELINES = {"mean": "mean predictor", "boosting": "boosting (pooled)"}
+STAGES = ("outbreak", "shards", "start", "standardise", "train", "evaluate", "track")
+
+Row = dict[str, Any]
+Verdict = Literal["nothing", "little", "learned", "diverged"]
+
+
+def rows(result: Result) -> list[Row]:
+    """The table: a row a run, then a baseline, then a published result.
+
+    Returns:
+        Rows with the keys of `COLUMNS`, numbers or None where there is none, and `kind`: run, baseline or published.
+    """
+    mean = _mean_error(result)
+    table = [_row("run", name, run.metrics, mean, run.seconds.get("train")) for name, run in result.runs.items()]
+    for name, metrics in result.baselines.items():
+        table.append(_row("baseline", BASELINES.get(name, name), metrics, mean, metrics.get("seconds")))
+    for name, metrics in _references(result).items():
+        # Another outbreak has another mean predictor: no ratio.
+        table.append(_row("published", f"{name} (published)", metrics, None, metrics.get("train_seconds")))
+    return table
+
+
+def verdict(ratio: float) -> Verdict:
+    """What a test error says, as a share of the mean predictor's."""
+    if not math.isfinite(ratio):
+        return "diverged"
+    return "nothing" if ratio >= NOTHING else "learned" if ratio <= LEARNED else "little"
+
+
+def conclusions(result: Result) -> list[str]:
+    """A sentence for each verdict that a run got, made from the table by the rules above."""
+    ratios = {row["run"]: row["ratio"] for row in rows(result) if row["kind"] == "run" and row["ratio"] is not None}
+    if not ratios:
+        return ["There is no mean predictor's error to compare with, so nothing is said about learning."]
+    said: list[str] = []
+    for found in ("nothing", "little", "learned", "diverged"):
+        names = [name for name, ratio in ratios.items() if verdict(ratio) == found]
+        if names:
+            of = "" if said else " of the mean predictor's error"
+            said.append(_sentence(result, found, names, [_share(ratios[name]) for name in names], of))
+    return said
+
+
+def report(result: Result) -> str:
+    """The report as Markdown."""
+    parts = [f"# {result.name}", _setup(result), _table(rows(result)), " ".join(conclusions(result)), _rules(result)]
+    if any("test_mse" not in run.metrics for run in result.runs.values()):
+        parts += ["## All metrics after the last round", _metrics(result)]
+    parts += ["## How long it took", _stages(result), "## To repeat it", _repeat()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(kind: str, name: str, metrics: Mapping[str, float], mean: float | None, seconds: float | None) -> Row:
+    error = metrics.get("test_mse")
+    ratio = error / mean if error is not None and mean else metrics.get("mse_ratio")
+    found = {column: metrics.get(column) for column in COLUMNS if column not in ("run", "ratio", "train_seconds")}
+    return {"kind": kind, "run": name, **found, "ratio": ratio, "train_seconds": seconds}
+
+
+def _mean_error(result: Result) -> float | None:
+    for run in result.runs.values():
+        if (error := run.metrics.get("mean_predictor_mse")) is not None:
+            return error
+    return result.baselines.get("mean", {}).get("test_mse")
+
+
+def _references(result: Result) -> Mapping[str, Mapping[str, float]]:
+    first = _first(result)
+    return first.references if first else {}
+
+
+def _first(result: Result) -> Experiment | None:
+    return next((run.experiment for run in result.runs.values()), None)
+
+
+def _sentence(result: Result, found: str, names: Sequence[str], shares: Sequence[str], of: str) -> str:
+    one = len(names) == 1
+    they, score = ("it", "scores") if one else ("they", "score")
+    head = f"{_list(names)} {score} {_list(shares)}{of}: {they} "
+    match found:
+        case "nothing":
+            return f"{head}learned nothing beyond the mean{_constant(result)}."
+        case "little":
+            return f"{head}learned little."
+        case "learned":
+            return f"{head}learned{_time(result, names)}."
+        case _:
+            return f"{_list(names)} diverged: {'its' if one else 'their'} test error is not a finite number."
+
+
+def _constant(result: Result) -> str:
+    """What a run that learned nothing says about published losses of the size of a constant's."""
+    mean = _mean_error(result)
+    if not mean:
+        return ""
+    losses = [metrics["test_loss"] for metrics in _references(result).values() if "test_loss" in metrics]
+    alike = [f"{loss:.4f}".lstrip("0") for loss in losses if 1 / SPREAD <= loss / mean <= SPREAD]
+    return (
+        f", and the published {_list(alike)} {'is' if len(alike) == 1 else 'are'} what a constant scores"
+        if alike
+        else ""
+    )
+
+
+def _time(result: Result, names: Sequence[str]) -> str:
+    times = [duration(result.runs[name].seconds["train"]) for name in names if "train" in result.runs[name].seconds]
+    if len(times) < len(names):
+        return ""
+    longer = [
+        (name, metrics["train_seconds"]) for name, metrics in _references(result).items() if "train_seconds" in metrics
+    ]
+    than = "".join(f" where the {name} took {duration(seconds)}" for name, seconds in longer[:1])
+    return f", in {_list(times)}{than}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 0.8 s, 12 s, 35 min 23 s, 2 h 5 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _share(ratio: float) -> str:
+    text = f"{ratio:.2f}"
+    if verdict(float(text)) != verdict(ratio):  # rounding must not contradict the verdict
+        text = f"{ratio:.4f}"
+    return text.lstrip("0") if ratio > 0 else text
+
+
+def _list(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _setup(result: Result) -> str:
+    first = _first(result)
+    if first is None:
+        return "No run finished."
+    data, task = first.data, first.task
+    if isinstance(data, OutbreakData):
+        people = f"{data.people:,} people over {data.days} days; {_phones(result)} phones ({data.choose} people)"
+    else:
+        people = f"the table {data.path.name}; {_phones(result)} phones"
+    question = (
+        f"Question: can phones learn `{named(task.target)}` from {', '.join(task.features)} together, without a row "
+        "leaving a phone, and better than a constant?"
+    )
+    lines = [
+        question,
+        "",
+        f"- Data: {people}. Seed {result.seed}.",
+    ]
+    lines += [f"- {name}: {_recipe(run.experiment)}." for name, run in result.runs.items()]
+    lines.append("- Updates travel in the clear; no privacy is claimed.")
+    return "\n".join(lines)
+
+
+def _phones(result: Result) -> str:
+    run = next(iter(result.runs.values()))
+    phones = run.fleet.get("phones", run.experiment.data.phones)
+    return f"{phones:,}" if phones else "all"
+
+
+def _recipe(experiment: Experiment) -> str:
+    learning, federation = experiment.learning, experiment.federation
+    return (
+        f"{named(federation.strategy)}, {learning.rounds} rounds of {learning.local_epochs} local epoch"
+        f"{'' if learning.local_epochs == 1 else 's'}, model {named(experiment.model.name)}, "
+        f"loss {named(experiment.task.loss)}, {learning.optimizer} at {learning.learning_rate:g}, "
+        f"batches of {learning.batch_size}"
+    )
+
+
+def _table(table: Sequence[Row]) -> str:
+    lines = [f"| {' | '.join(HEADINGS[column] for column in COLUMNS)} |", "|---" + "|---:" * (len(COLUMNS) - 1) + "|"]
+    lines += [f"| {' | '.join(cell(column, row[column]) for column in COLUMNS)} |" for row in table]
+    return "\n".join(lines)
+
+
+def cell(column: str, value: Any) -> str:
+    """A cell of the table as text; empty where there is no number."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.replace("|", "\\|")
+    digits = {"ratio": 3, "train_seconds": 1}.get(column, 4)
+    return f"{value:,.{digits}f}"
+
+
+def _rules(result: Result) -> str:
+    text = (
+        "Ratio: test MSE over that of the mean of the training target on the same test rows. "
+        f"{_short(NOTHING)} and more is called *learned nothing beyond the mean*, {_short(LEARNED)} and less "
+        "*learned*, between them *learned little*. Test loss is the task's own loss. "
+        "A published result comes from other data, so it has no ratio; its loss is called a constant's if it is "
+        f"within a factor of {SPREAD} of the mean predictor's error here and a run here learned nothing."
+    )
+    if "boosting" in result.baselines:
+        text += (
+            " *Pooled* means that the baseline reads all phones' rows in one place: it breaks privacy on purpose, "
+            "to show how much there is to learn."
+        )
+    return text
+
+
+def _short(limit: float) -> str:
+    return f"{limit:.2f}".lstrip("0")
+
+
+def _metrics(result: Result) -> str:
+    names = list(dict.fromkeys(name for run in result.runs.values() for name in run.metrics))
+    return _by_run(result, "metric", names, lambda run, name: run.metrics.get(name), "{:.4f}")
+
+
+def _stages(result: Result) -> str:
+    named = list(dict.fromkeys(stage for run in result.runs.values() for stage in run.seconds))
+    stages = [stage for stage in STAGES if stage in named] + [stage for stage in named if stage not in STAGES]
+    return _by_run(result, "seconds", stages, lambda run, stage: run.seconds.get(stage), "{:,.1f}")
+
+
+def _by_run(
+    result: Result, corner: str, names: Sequence[str], value: Callable[[RunResult, str], float | None], form: str
+) -> str:
+    lines = [f"| {corner} | {' | '.join(result.runs)} |", "|---" + "|---:" * len(result.runs) + "|"]
+    for name in names:
+        found = [value(run, name) for run in result.runs.values()]
+        lines.append(f"| {name} | {' | '.join('' if one is None else form.format(one) for one in found)} |")
+    return "\n".join(lines)
+
+
+def _repeat() -> str:
+    code = f" (commit {known[:12]})" if (known := commit()) else ""
+    return (
+        "```\nfedray run experiment.yaml\n```\n\n"
+        f"with the `experiment.yaml` among this run's artifacts and fedray {version('fedray')}{code}; "
+        "the versions of all packages are in `versions.json`."
+    )

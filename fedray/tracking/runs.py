@@ -1,0 +1,259 @@
+"""Runs as the rest of fedray sees them: begin one, hand it points and files, finish it. Everything goes into the run's
+journal and returns at once; one thread carries it to MLflow, where there is one run an experiment or variant."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fedray.tracking import describe, store
+from fedray.tracking.delivery import Delivery, deliver_left_behind
+from fedray.tracking.journal import MAX_POINTS, Journal
+from fedray.tracking.sink import LOCAL_ID, MlflowSink
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fedray.config import Experiment
+    from fedray.data.shards import Dataset
+    from fedray.learning.standardise import Predictor
+    from fedray.result import Point, Result, RunResult
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+PATIENCE = 10.0  # seconds that finish and close wait for MLflow
+DEFAULT_HOME = Path(".fedray")
+
+
+class Run:
+    """One MLflow run. Made by `Tracker.start`.
+
+    Attributes:
+        id: Of the MLflow run; if MLflow was away at the start, an id made here that `fedray.load` knows as well.
+    """
+
+    def __init__(self, journal: Journal, delivery: Delivery) -> None:
+        self.id = journal.id
+        self._journal, self._delivery = journal, delivery
+        self._params: dict[str, str] = {}
+        self._finished = False
+
+    def log(self, points: Iterable[Point]) -> None:
+        """Record numbers of rounds; returns at once."""
+        rows = [[int(step), _metric_name(metric), float(value)] for step, metric, value in points]
+        for start in range(0, len(rows), MAX_POINTS):
+            self._write("points", points=rows[start : start + MAX_POINTS])
+
+    def log_text(self, name: str, text: str) -> None:
+        """Record a text as the artifact `name`, which may name a folder too: `reports/first.md`."""
+        self._log_bytes(name, text.encode())
+
+    def log_figure(self, name: str, figure: Figure) -> None:
+        """Record a figure as the PNG artifact `name`."""
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png")
+        self._log_bytes(name if name.endswith(".png") else f"{name}.png", drawn.getvalue())
+
+    def log_artifact(self, path: str | Path) -> None:
+        """Record a file as it is now, under its own name."""
+        self._log_bytes(Path(path).name, Path(path).read_bytes())
+
+    def log_model(self, model: Predictor, features: Sequence[str]) -> None:
+        """Record the trained network as the run's model `model`, and its flat weights as `weights.safetensors`."""
+        from fedray.tracking import model as saved
+
+        folder = self._place("model")
+        saved.save(model, features, folder)
+        self._write("model", file=_below(folder, self._journal.files), params=self._params)
+        weights = self._place("weights.safetensors")
+        saved.save_weights(weights, saved.flat(model), model)
+        self._hand_over(weights)
+
+    def log_result(self, result: RunResult) -> None:
+        """Record what came of the run: `result.json`, and the final weights as they are in the result."""
+        from fedray.tracking import model as saved
+
+        said = {"name": result.name, **result.as_json(), "nowcast": dict(result.nowcast)}
+        self.log_text("result.json", json.dumps(said, indent=1))
+        weights = self._place("weights.safetensors")
+        saved.save_weights(weights, result.weights, result.model)
+        self._hand_over(weights)
+
+    def log_summary(self, result: Result) -> None:
+        """Record what came of the whole experiment: `report.md`, `curves.png`, `summary.json` (with the baselines)."""
+        from fedray.tracking.figures import curves
+        from fedray.tracking.report import report
+
+        baselines = {name: dict(metrics) for name, metrics in result.baselines.items()}
+        self.log_text("summary.json", json.dumps({**result.as_json(), "baselines": baselines}, indent=1))
+        self.log_text("report.md", report(result))
+        self.log_figure("curves.png", curves(result))
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set tags; a tag that is there is replaced."""
+        self._write("tags", values={name: str(value) for name, value in tags.items()})
+
+    def finish(self, status: Status) -> None:
+        """End the run and wait until MLflow has it, or for `PATIENCE` seconds, or until MLflow turns out to be away."""
+        if self._finished:
+            return
+        self._write("finish", status=status)
+        self._finished = True
+        self._delivery.flush(self._journal, PATIENCE)
+
+    def _describe(self, experiment: Experiment, dataset: Dataset | None) -> None:
+        self._params = describe.params(experiment)
+        self._write("params", values=self._params)
+        self.log_text("experiment.yaml", describe.as_yaml(experiment))
+        self.log_text("versions.json", json.dumps(describe.versions(), indent=1))
+        if dataset:
+            self._write("input", dataset=describe.dataset_input(dataset, experiment.name))
+
+    def _log_bytes(self, name: str, content: bytes) -> None:
+        path = self._place(name)
+        path.write_bytes(content)
+        self._hand_over(path)
+
+    def _place(self, name: str) -> Path:
+        """A place for a file to wait at; each its own, so that a later file of that name can't replace an earlier."""
+        place = self._journal.files / uuid.uuid4().hex / name
+        place.parent.mkdir(parents=True)
+        return place
+
+    def _hand_over(self, path: Path) -> None:
+        below = Path(_below(path, self._journal.files))
+        folder = Path(*below.parts[1:]).parent.as_posix()
+        self._write("artifact", file=str(below), folder=None if folder == "." else folder)
+
+    def _write(self, do: str, **what: Any) -> None:
+        if self._finished:
+            raise RuntimeError(f"run {self.id} is finished; nothing more can be recorded in it")
+        self._journal.append({"do": do, "at": _now(), **what})
+        self._delivery.notice()
+
+
+class Tracker:
+    """Where an experiment's runs are recorded. Made by `Tracker.open`, ended by `close`."""
+
+    def __init__(self, uri: str, home: Path, sink: MlflowSink) -> None:
+        self.uri = uri
+        self._home, self._sink = home, sink
+        self._delivery = Delivery(sink, _folder(home))
+        self._from_knob = False
+
+    @classmethod
+    def open(cls, experiment: Experiment) -> Tracker:
+        """Open the store that the experiment's runs go to, and make it if it is the one in home.
+
+        The first is taken of: `experiment.tracking.uri`, the environment's MLFLOW_TRACKING_URI, `<home>/mlflow.db`.
+
+        Raises:
+            UserMistake: If the URI makes no sense to MLflow, or nobody answers there.
+        """
+        given, home = experiment.tracking.uri, experiment.home
+        uri = store.resolve(given, home)
+        client = store.checked_client(uri, store.place_of(given))
+        store.experiment_id(client, _experiment_name(experiment), store.artifacts_of(uri, home))
+        tracker = cls(uri, home, MlflowSink(uri, home, client))
+        tracker._from_knob = bool(given)
+        return tracker
+
+    def start(
+        self, name: str, experiment: Experiment, *, parent: Run | None = None, dataset: Dataset | None = None
+    ) -> Run:
+        """Begin a run and record what it is about.
+
+        Args:
+            name: Of the run: the experiment's, or the variant's below a parent.
+            experiment: Resolved; written down so that it can be repeated.
+            parent: The run that this is a variant of.
+            dataset: What it runs on; its digest and sizes are recorded.
+        """
+        header: dict[str, Any] = {
+            "do": "begin",
+            "at": _now(),
+            "uri": self.uri,
+            "experiment": _experiment_name(experiment),
+            "name": name,
+            "parent": parent.id if parent else None,
+            "tags": {**describe.tags(experiment, dataset), LOCAL_ID: uuid.uuid4().hex},
+        }
+        run_id = self._create(header)
+        journal = Journal(_folder(self._home) / f"{run_id or header['tags'][LOCAL_ID]}.jsonl")
+        journal.append(header)
+        if run_id:
+            journal.mark(journal.size, run_id)
+        self._delivery.add(journal)
+        run = Run(journal, self._delivery)
+        run._describe(experiment, dataset)
+        return run
+
+    def open_command(self) -> str:
+        """The command that shows the runs."""
+        return _open_command(self._home, self.uri if self._from_knob else None)
+
+    def close(self) -> None:
+        """Deliver what waits, for `PATIENCE` seconds at most; what is left stays in the journal."""
+        self._delivery.close(PATIENCE)
+
+    def _create(self, header: Mapping[str, Any]) -> str | None:
+        try:
+            return self._sink.create(header)
+        except Exception as error:  # as in delivery: a store that goes away stops no run
+            self._delivery.say_away(error)
+            return None
+
+
+def open_command(experiment: Experiment) -> str:
+    """The command that shows an experiment's runs."""
+    return _open_command(experiment.home, experiment.tracking.uri)
+
+
+def _open_command(home: Path, given: str | None) -> str:
+    words = ["fedray", "ui"]
+    if home != DEFAULT_HOME:
+        words += ["--home", str(home)]
+    if given:  # the environment's is found again
+        words += ["--uri", store.without_password(given)]
+    return shlex.join(words)
+
+
+def deliver_pending(home: Path = DEFAULT_HOME, uri: str | None = None) -> dict[str, str]:
+    """Deliver what earlier runs couldn't. A run whose process died before its end is marked as killed.
+
+    Args:
+        home: Where the journals are.
+        uri: Deliver to this store; None: each to the store that it was meant for.
+
+    Returns:
+        By run id, `delivered`, or what kept it from arriving.
+    """
+    died = {"do": "finish", "status": "KILLED"}
+    return deliver_left_behind(_folder(home), lambda meant: MlflowSink(uri or meant, home), died)
+
+
+def _folder(home: Path) -> Path:
+    return home / "journal"
+
+
+def _experiment_name(experiment: Experiment) -> str:
+    return experiment.tracking.experiment or experiment.name
+
+
+def _metric_name(name: str) -> str:
+    """MLflow takes letters, digits and `_-./: ` in names of metrics."""
+    return re.sub(r"[^\w\-./: ]", "_", name)
+
+
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

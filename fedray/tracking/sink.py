@@ -1,0 +1,144 @@
+"""What a line of the journal means to MLflow. Every operation may be repeated and changes nothing the second time, so
+that a delivery whose answer was lost can simply be made again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedray.tracking import store
+from fedray.tracking.delivery import Refused
+from fedray.tracking.journal import Batch, Operation
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LOCAL_ID = "fedray.local_id"  # a tag of every run: the id that it had before MLflow gave it one
+MAX_PER_BATCH = 100  # params or tags; MLflow refuses more
+FOR_GOOD = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
+
+
+class MlflowSink:
+    """An MLflow store as the place where journals go.
+
+    Args:
+        uri: The tracking URI.
+        home: Where artifacts go if the store is a file in there.
+        client: One that is there already.
+    """
+
+    def __init__(self, uri: str, home: Path, client: MlflowClient | None = None) -> None:
+        self.uri = store.without_password(uri)
+        self._uri, self._home = uri, home
+        self._client = client
+
+    @property
+    def client(self) -> MlflowClient:
+        """Made when it is first needed: the store may not answer yet."""
+        if self._client is None:
+            self._client = store.client(self._uri)
+        return self._client
+
+    def begin(self, header: Operation) -> str:
+        """Begin the run that a journal's first line describes, or find the one that it began before."""
+        return find_local(self.client, header["tags"][LOCAL_ID]) or self.create(header)
+
+    def create(self, header: Operation) -> str:
+        """Begin the run that a journal's first line describes, and return its id."""
+        tags = dict(header["tags"])
+        if parent := header.get("parent"):
+            tags["mlflow.parentRunId"] = find_local(self.client, parent) or parent
+        artifacts = store.artifacts_of(self._uri, self._home)
+        experiment = store.experiment_id(self.client, header["experiment"], artifacts)
+        run = self.client.create_run(experiment, start_time=header["at"], tags=tags, run_name=header["name"])
+        return str(run.info.run_id)
+
+    def apply(self, run_id: str, batch: Batch, files: Path) -> None:
+        """Record a batch in a run.
+
+        Raises:
+            Refused: If MLflow will never take it.
+        """
+        from mlflow.exceptions import MlflowException
+
+        first = batch.operations[0]
+        try:
+            match first["do"]:
+                case "points":
+                    self._points(run_id, batch.operations)
+                case "params" | "tags":
+                    self._pairs(run_id, first["do"], first["values"])
+                case "artifact":
+                    self.client.log_artifact(run_id, str(files / first["file"]), first["folder"])
+                case "input":
+                    self._input(run_id, first)
+                case "model":
+                    self._model(run_id, files / first["file"], first["params"])
+                case "finish":
+                    self.client.set_terminated(run_id, first["status"], end_time=first["at"])
+        except MlflowException as error:
+            if error.error_code in FOR_GOOD:
+                raise Refused(error.message) from error
+            raise
+
+    def _points(self, run_id: str, operations: tuple[Operation, ...]) -> None:
+        from mlflow.entities import Metric
+
+        # A metric's key in MLflow's tables is (run, name, time, step, value): the journal's own time makes a second
+        # delivery the same row.
+        metrics = [
+            Metric(metric, value, operation["at"], step)
+            for operation in operations
+            for step, metric, value in operation["points"]
+        ]
+        self.client.log_batch(run_id, metrics=metrics, synchronous=True)
+
+    def _pairs(self, run_id: str, kind: str, values: Mapping[str, str]) -> None:
+        from mlflow.entities import Param, RunTag
+
+        make: Any = Param if kind == "params" else RunTag
+        pairs = [make(name, value) for name, value in values.items()]
+        for start in range(0, len(pairs), MAX_PER_BATCH):
+            some = {kind: pairs[start : start + MAX_PER_BATCH]}
+            self.client.log_batch(run_id, synchronous=True, **some)
+
+    def _input(self, run_id: str, operation: Operation) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        described = Dataset(**operation["dataset"])
+        self.client.log_inputs(run_id, [DatasetInput(described, [InputTag("mlflow.data.context", "training")])])
+
+    def _model(self, run_id: str, saved: Path, params: Mapping[str, str]) -> None:
+        """Record a saved model as the run's: what `mlflow.pytorch.log_model` does after saving it.
+
+        `log_model` itself would go by MLflow's global state, its tracking URI and its active run, which are the user's.
+        """
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        run = self.client.get_run(run_id)
+        outputs = run.outputs.model_outputs if run.outputs else []
+        if outputs:
+            model = self.client.get_logged_model(outputs[0].model_id)
+        else:
+            model = self.client.create_logged_model(
+                run.info.experiment_id, name="model", source_run_id=run_id, params=dict(params)
+            )
+            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        described = Model.load(str(saved))
+        described.run_id, described.artifact_path = run_id, model.artifact_location
+        described.model_id = described.model_uuid = model.model_id
+        described.save(str(saved / "MLmodel"))
+        self.client.log_model_artifacts(model.model_id, str(saved))
+        self.client.finalize_logged_model(model.model_id, "READY")
+
+
+def find_local(client: MlflowClient, local: str) -> str | None:
+    """The MLflow run that had this local id before MLflow knew it."""
+    if not re.fullmatch("[0-9a-f]{32}", local):
+        return None
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.`{LOCAL_ID}` = '{local}'", max_results=1)
+    return str(found[0].info.run_id) if found else None

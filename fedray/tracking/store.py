@@ -1,0 +1,160 @@
+"""Where MLflow records: from knob, environment or home to one tracking URI, and a quiet client for it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from fedray.errors import Problem, UserMistake
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    # The journal tries again by itself; MLflow's own seven retries would block it for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+
+def resolve(uri: str | None, home: Path) -> str:
+    """The tracking URI: the one given, else MLFLOW_TRACKING_URI, else a SQLite store in home."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home)
+
+
+def default_uri(home: Path) -> str:
+    """The SQLite store in home, by its absolute path."""
+    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+
+
+def artifacts_of(uri: str, home: Path) -> Path | None:
+    """Where artifacts of a new MLflow experiment go; None where a server decides that."""
+    if uri == default_uri(home):
+        return home.resolve() / "mlartifacts"
+    if path := _sqlite_file(uri):
+        return path.parent / "mlartifacts"
+    return None
+
+
+def without_password(text: str) -> str:
+    """The text with the password of a URI masked."""
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
+
+
+def hush() -> None:
+    """Keep MLflow from talking in the user's terminal and from calling home; what the user has set stays as set."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("mlflow")
+    # MLflow sets up its loggers when it is imported, so a level set before would be lost.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def client(uri: str) -> MlflowClient:
+    """A client for a store; a new SQLite store is made by the first client that asks for it.
+
+    Raises:
+        Exception: Of many kinds, from MLflow and from the drivers of its stores.
+    """
+    hush()
+    from mlflow import MlflowClient
+
+    with _alone(uri):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def checked_client(uri: str, place: str) -> MlflowClient:
+    """A client for a store that has answered.
+
+    Args:
+        uri: Of the store.
+        place: Where the URI was given, for the error.
+
+    Raises:
+        UserMistake: If MLflow can't make sense of it, or nobody answers.
+    """
+    try:
+        made = client(uri)
+        made.search_experiments(max_results=1)
+    except Exception as error:  # every store and driver raises its own
+        raise UserMistake(
+            Problem(
+                place=place,
+                value=without_password(uri),
+                allowed="must be the URI of an MLflow store that answers: sqlite:///FILE, http://HOST:PORT, ...",
+                mend=f"start that server, or leave it out for a local store ({_first_line(error)})",
+            )
+        ) from error
+    return made
+
+
+def place_of(uri: str | None) -> str:
+    """Where a tracking URI was given: the knob, the environment, or home."""
+    if uri:
+        return "tracking.uri"
+    return "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "home"
+
+
+def experiment_id(client: MlflowClient, name: str, artifacts: Path | None) -> str:
+    """The id of the MLflow experiment of that name, made if it isn't there.
+
+    Raises:
+        UserMistake: If it was deleted in MLflow.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        location = (artifacts / name).as_uri() if artifacts else None
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException:  # another process was quicker
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise UserMistake(
+            Problem(
+                "tracking.experiment", name, "must not be a deleted MLflow experiment", "restore it, or rename yours"
+            )
+        )
+    return str(found.experiment_id)
+
+
+@contextlib.contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Two processes that make the same SQLite store at once would both run its migrations."""
+    path = _sqlite_file(uri)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    path = unquote(parts.path)[1:]  # sqlite:///relative.db, sqlite:////absolute.db
+    return Path(path).resolve() if parts.scheme.startswith("sqlite") and path and path != ":memory:" else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

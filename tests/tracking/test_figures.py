@@ -1,0 +1,82 @@
+"""Figures show what they are given, with labels and units, in 1200 x 800 pixels."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+from matplotlib.figure import Figure
+from tracking_cases import result_of, run_result
+
+from fedray.config import Experiment
+from fedray.result import Point
+from fedray.tracking.figures import curves, nowcast, outbreak_panels
+
+DAYS = 4
+SERIES = {
+    "infected": [1, 50, 60, 20],
+    "immune": [0, 5, 30, 80],
+    "temperature": [37.0, 37.5, 37.6, 37.2],
+    "cough": [0.25, 0.5, 0.55, 0.3],
+    "distance": [2000.0, 1500.0, 1400.0, 1800.0],
+}
+
+
+def size(figure: Figure) -> tuple[int, int]:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    width, height = struct.unpack(">II", drawn.getvalue()[16:24])
+    return int(width), int(height)
+
+
+def lines(figure: Figure, panel: int) -> dict[str, list[float]]:
+    return {str(line.get_label()): list(np.asarray(line.get_ydata())) for line in figure.axes[panel].get_lines()}
+
+
+def test_the_four_panels_of_an_outbreak() -> None:
+    figure = outbreak_panels(SERIES, "Training outbreak")
+    assert size(figure) == (1200, 800)
+    assert [panel.get_ylabel() for panel in figure.axes] == [
+        "people", "mean temperature (°C)", "share coughing", "mean distance (m a day)"
+    ]  # fmt: skip
+    assert [panel.get_xlabel() for panel in figure.axes] == ["", "", "day", "day"]
+    assert lines(figure, 0) == {"infected": SERIES["infected"], "immune": SERIES["immune"]}
+    assert [list(figure.axes[place].get_lines()[0].get_ydata()) for place in (1, 2, 3)] == [
+        SERIES["temperature"], SERIES["cough"], SERIES["distance"]
+    ]  # fmt: skip
+
+
+def test_curves_of_several_runs_differ_in_more_than_colour() -> None:
+    runs = {
+        name: [Point(step, f"{split}_mse", start / (step + 1)) for step in range(3) for split in ("train", "test")]
+        + [Point(2, "mean_predictor_mse", 0.75)]
+        for name, start in (("a", 6.0), ("b", 9.0))
+    }
+    figure = curves(runs)
+    assert size(figure) == (1200, 800)
+    train, test = figure.axes
+    assert train.get_ylabel() == "mean squared error (logarithmic)"
+    assert (train.get_xlabel(), test.get_xlabel()) == ("round", "round")
+    assert lines(figure, 1) == {"a": [6.0, 3.0, 2.0], "b": [9.0, 4.5, 3.0], "mean predictor": [0.75, 0.75]}
+    looks = {(line.get_linestyle(), line.get_marker()) for line in test.get_lines()}
+    assert len(looks) == 3
+
+
+def test_curves_of_a_result_and_of_a_task_with_its_own_loss() -> None:
+    figure = curves(result_of(run_result(Experiment(name="study"), test_mse=1.0)))
+    assert figure.get_suptitle() == "study, seed 1"
+    assert lines(figure, 0) == {"main": [0.5, 1.5, 2.5]}
+    figure = curves({"main": [Point(0, "test_loss", 0.7), Point(1, "test_loss", 0.6)]})
+    assert [panel.get_ylabel() for panel in figure.axes] == ["loss"]
+
+
+def test_curves_of_nothing_are_an_empty_figure() -> None:
+    assert size(curves({"main": []})) == (1200, 800)
+
+
+def test_a_nowcast_beside_the_truth() -> None:
+    days = {"day": [0, 1], "truth": [1.0, 2.0], "raw": np.array([1.4, 1.6]), "calibrated": []}
+    figure = nowcast(days)
+    assert size(figure) == (1200, 800)
+    assert lines(figure, 0) == {"truth": [1.0, 2.0], "raw mean prediction": [1.4, 1.6]}

@@ -1,0 +1,213 @@
+"""What a run wants recorded arrives exactly once, whatever happens to the place that records it."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from tracking_cases import wait_until
+
+from fedray.tracking.delivery import Delivery, Refused, deliver, deliver_left_behind
+from fedray.tracking.journal import MAX_POINTS, Batch, Busy, Journal, Operation
+
+BEGIN = {"do": "begin", "at": 1, "uri": "here", "name": "run"}
+
+
+class Away(Exception):
+    """Nobody answers."""
+
+
+class Place:
+    """A place that takes batches; its schedule says which calls fail: before anything was taken, or after all was.
+
+    Like MLflow's tables, it keeps points by (name, round, time, value), so that a second delivery adds nothing.
+    """
+
+    uri = "place"
+
+    def __init__(self, schedule: str = "") -> None:
+        self.schedule = list(schedule)
+        self.calls: list[list[Operation]] = []
+        self.taken: list[tuple[object, ...]] = []
+        self.begun = 0
+        self.silent = False
+
+    def begin(self, header: Operation) -> str:
+        if self.silent:
+            raise Away("silent")
+        self.begun += 1
+        return "its-id"
+
+    def apply(self, run_id: str, batch: Batch, files: Path) -> None:
+        assert run_id == "its-id"
+        fate = "silent" if self.silent else self.schedule.pop(0) if self.schedule else "ok"
+        if fate in ("b", "silent"):
+            raise Away("before")
+        if any("bad" in str(operation) for operation in batch.operations):
+            raise Refused("bad name")
+        self.calls.append(list(batch.operations))
+        for operation in batch.operations:
+            for point in operation.get("points", []):
+                row = (operation["at"], *point)
+                if row not in self.taken:
+                    self.taken.append(row)
+        if fate == "a":
+            raise Away("after")
+
+
+def journal_with(folder: Path, rounds: int, name: str = "run") -> Journal:
+    journal = Journal(folder / f"{name}.jsonl")
+    journal.append(BEGIN)
+    for step in range(rounds):
+        journal.append(point(step))
+    return journal
+
+
+def point(step: int, metric: str = "loss") -> Operation:
+    return {"do": "points", "at": 100 + step, "points": [[step, metric, step / 8]]}
+
+
+@given(rounds=some.integers(0, 30), schedule=some.text("bao", max_size=12), limit=some.integers(1, 7))
+@settings(max_examples=60, deadline=None)
+def test_each_point_arrives_exactly_once_and_in_order(rounds: int, schedule: str, limit: int) -> None:
+    """Whether calls fail before or after they were taken, and with a new process after every failure."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedray.tracking.journal.MAX_POINTS", limit)
+        place = Place(schedule)
+        journal = journal_with(Path(folder), rounds)
+        while journal.waiting:
+            try:
+                deliver(journal, place)
+            except Away:
+                journal.close()
+                journal = Journal(Path(folder) / "run.jsonl")
+        journal.close()
+    assert place.taken == [(100 + step, step, "loss", step / 8) for step in range(rounds)]
+    assert place.begun == 1
+    assert all(len(call) <= limit for call in place.calls)
+
+
+def test_neighbouring_points_travel_together_up_to_what_mlflow_takes(tmp_path: Path) -> None:
+    place = Place()
+    journal = journal_with(tmp_path, MAX_POINTS + 5)
+    journal.append({"do": "tags", "at": 1, "values": {}})
+    journal.append(point(0))
+    deliver(journal, place)
+    assert [len(call) for call in place.calls] == [MAX_POINTS, 5, 1, 1]
+
+
+def test_a_torn_last_line_is_forgotten_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    journal_with(tmp_path, 2).close()
+    with (tmp_path / "run.jsonl").open("a") as file:
+        file.write('{"do": "points", "at": 102, "poi')
+    journal = Journal(tmp_path / "run.jsonl")
+    journal.append(point(7))
+    place = Place()
+    deliver(journal, place)
+    assert [row[1] for row in place.taken] == [0, 1, 7]
+
+
+def test_a_journal_has_one_holder_until_that_process_is_gone(tmp_path: Path) -> None:
+    journal = journal_with(tmp_path, 1)
+    with pytest.raises(Busy):
+        Journal(tmp_path / "run.jsonl")
+    journal.close()
+    Journal(tmp_path / "run.jsonl").close()
+
+
+def test_only_the_user_can_read_a_journal_since_a_uri_may_hold_a_password(tmp_path: Path) -> None:
+    journal_with(tmp_path, 0)
+    assert (tmp_path / "run.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_what_is_refused_for_good_is_set_aside_and_holds_nothing_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place()
+    journal = journal_with(tmp_path, 2)
+    journal.append(point(2, "bad"))
+    journal.append(point(3))
+    deliver(journal, place)
+    assert [row[1] for row in place.taken] == [0, 1, 3]
+    assert "bad name" in (tmp_path / "run.refused").read_text()
+    assert caplog.messages == ["MLflow refuses part of run run: bad name"]
+
+
+def test_the_thread_delivers_and_clears_up_after_the_last_line(tmp_path: Path) -> None:
+    place = Place()
+    delivery = Delivery(place, tmp_path)
+    journal = journal_with(tmp_path, 3)
+    delivery.add(journal)
+    assert delivery.flush(journal, 10)
+    assert (tmp_path / "run.jsonl").exists()
+    journal.append({"do": "finish", "at": 9, "status": "FINISHED"})
+    assert delivery.flush(journal, 10)
+    assert delivery.close(10)
+    assert list(tmp_path.iterdir()) == []
+    assert len(place.taken) == 3
+
+
+def test_a_silent_place_is_mentioned_once_and_gets_everything_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place()
+    place.silent = True
+    delivery = Delivery(place, tmp_path)
+    journal = journal_with(tmp_path, 2)
+    delivery.add(journal)
+    assert not delivery.flush(journal, 10)
+    assert not delivery.flush(journal, 10)
+    place.silent = False
+    journal.append(point(2))
+    wait_until(lambda: not journal.waiting, 10, "the delivery")
+    assert delivery.close(5)
+    assert [row[1] for row in place.taken] == [0, 1, 2]
+    assert len(caplog.messages) == 1
+    assert "doesn't answer" in caplog.messages[0]
+
+
+def test_closing_gives_up_in_time_and_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    place = Place()
+    place.silent = True
+    delivery = Delivery(place, tmp_path)
+    delivery.add(journal_with(tmp_path, 4))
+    assert not delivery.close(0.3)
+    place.silent = False
+    died = {"do": "finish", "status": "KILLED"}
+    assert deliver_left_behind(tmp_path, lambda uri: place, died) == {"run": "delivered"}
+    assert [row[1] for row in place.taken] == [0, 1, 2, 3]
+    assert place.calls[-1][0]["status"] == "KILLED"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_left_behind_parents_come_first_and_one_failure_stops_no_other(tmp_path: Path) -> None:
+    for name, began in (("a", 3), ("b", 1), ("c", 2)):
+        journal = Journal(tmp_path / f"{name}.jsonl")
+        journal.append({**BEGIN, "at": began, "uri": name})
+        journal.close()
+    asked: list[str] = []
+
+    def place_for(uri: str) -> Place:
+        asked.append(uri)
+        place = Place()
+        place.silent = uri == "c"
+        return place
+
+    outcome = deliver_left_behind(tmp_path, place_for, {"do": "finish", "status": "KILLED"})
+    assert asked == ["b", "c", "a"]
+    assert outcome == {"a": "delivered", "b": "delivered", "c": "silent"}
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["c.jsonl"]
+
+
+def test_journal_report_and_descriptions_need_no_mlflow() -> None:
+    rooms = ("journal", "delivery", "describe", "report", "figures", "runs", "load", "ui", "model", "store", "sink")
+    imports = "; ".join(f"import fedray.tracking.{room}" for room in rooms)
+    check = "import sys; assert not {'mlflow', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", f"{imports}; {check}"], check=True)

@@ -1,0 +1,127 @@
+"""What was recorded comes back: equal numbers, equal bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tracking_cases import FEATURES, points, raw_rows, result_of, run_result
+
+from fedray.config import Experiment
+from fedray.errors import UserMistake
+from fedray.result import Result, RunResult
+from fedray.tracking import store
+from fedray.tracking.describe import as_yaml
+from fedray.tracking.load import experiment_of, load, weights_of
+from fedray.tracking.runs import Tracker
+
+
+def record(experiment: Experiment, *names: str) -> Result:
+    """Record an experiment with a run a name; several go below a parent."""
+    tracker = Tracker.open(experiment)
+    parent = tracker.start(experiment.name, experiment) if len(names) > 1 else None
+    results = []
+    for name in names:
+        run = tracker.start(name, experiment, parent=parent)
+        run.log(points(3))
+        result = run_result(experiment, name, run.id, test_mse=0.5, mean_predictor_mse=0.75)
+        run.log_model(result.model, FEATURES)  # type: ignore[arg-type]
+        run.log_result(result)
+        results.append(result)
+        if parent:
+            run.finish("FINISHED")
+    whole = result_of(*results, mean={"test_mse": 0.75}, boosting={"test_mse": 0.5, "seconds": 20.0})
+    top = parent or run
+    top.log_summary(whole)
+    top.finish("FINISHED")
+    tracker.close()
+    return Result(whole.name, whole.seed, whole.runs, whole.baselines, parent.id if parent else None)
+
+
+def assert_same(loaded: RunResult, recorded: RunResult) -> None:
+    assert loaded.as_json() == recorded.as_json()
+    assert (loaded.name, loaded.experiment, loaded.nowcast) == (recorded.name, recorded.experiment, recorded.nowcast)
+    assert loaded.points == recorded.points
+    assert loaded.weights.tobytes() == recorded.weights.tobytes()
+    rows = torch.from_numpy(raw_rows(7))
+    torch.testing.assert_close(loaded.model(rows), recorded.model(rows), rtol=0, atol=1e-6)
+
+
+def test_a_run_comes_back(experiment: Experiment, home: Path) -> None:
+    recorded = record(experiment, "main")
+    loaded = load(recorded.only.run_id, home=home)
+    assert_same(loaded.only, recorded.only)
+    assert (loaded.name, loaded.seed, loaded.baselines) == ("tracked", 5, recorded.baselines)
+    assert loaded.parent_run_id is None
+    assert loaded.history.equals(recorded.history)
+
+
+def test_a_parent_comes_back_with_all_its_variants_in_order(experiment: Experiment, home: Path) -> None:
+    recorded = record(experiment, "second", "first", "third")
+    assert recorded.parent_run_id
+    loaded = load(recorded.parent_run_id, home=home)
+    assert list(loaded.runs) == ["second", "first", "third"]
+    for name, run in recorded.runs.items():
+        assert_same(loaded.runs[name], run)
+    assert (loaded.baselines, loaded.parent_run_id) == (recorded.baselines, recorded.parent_run_id)
+    one = load(recorded.runs["first"].run_id, home=home)
+    assert (list(one.runs), one.parent_run_id) == (["first"], recorded.parent_run_id)
+
+
+def test_experiment_and_weights_come_back_alone(experiment: Experiment, home: Path) -> None:
+    recorded = record(experiment, "main").only
+    assert experiment_of(recorded.run_id, home=home) == experiment
+    assert weights_of(recorded.run_id, uri=store.default_uri(home)).tobytes() == recorded.weights.tobytes()
+
+
+def test_weights_are_there_as_soon_as_the_model_is(experiment: Experiment, home: Path) -> None:
+    tracker = Tracker.open(experiment)
+    run = tracker.start("main", experiment)
+    result = run_result(experiment)
+    run.log_model(result.model, FEATURES)  # type: ignore[arg-type]
+    run.finish("FAILED")
+    tracker.close()
+    assert weights_of(run.id, home=home).tobytes() == result.weights.tobytes()
+    with pytest.raises(UserMistake, match="FAILED"):
+        load(run.id, home=home)
+
+
+def test_a_failed_variant_is_left_out_and_named(
+    experiment: Experiment, home: Path, said: Callable[[], list[str]]
+) -> None:
+    recorded = record(experiment, "good", "better")
+    client = store.client(store.default_uri(home))
+    where = client.get_run(recorded.parent_run_id).info.experiment_id
+    client.create_run(where, tags={"mlflow.parentRunId": str(recorded.parent_run_id)}, run_name="bad")
+    assert list(load(str(recorded.parent_run_id), home=home).runs) == ["good", "better"]
+    (warning,) = said()
+    assert warning.startswith("run bad ")
+
+
+def test_an_experiment_with_objects_comes_back_to_be_read_though_not_to_be_run(
+    experiment: Experiment, home: Path
+) -> None:
+    given = Experiment(name="own", home=home, task={"loss": assert_same}, model={"name": torch.nn.Linear, "width": 3})
+    tracker = Tracker.open(given)
+    run = tracker.start("own", given)
+    run.finish("FINISHED")
+    tracker.close()
+    back = experiment_of(run.id, home=home)
+    assert back.data == given.data
+    assert as_yaml(back) == as_yaml(given)
+    with pytest.raises(UserMistake, match="assert_same"):
+        back.task.loss(1, 2, 3)
+
+
+@pytest.mark.parametrize("read", [load, experiment_of, weights_of])
+def test_an_unknown_run_is_the_users_mistake(home: Path, read: object) -> None:
+    with pytest.raises(UserMistake, match="recorded run"):
+        read("0" * 32, home=home)  # type: ignore[operator]
+
+
+def test_an_empty_home_is_the_users_mistake_and_stays_empty(tmp_path: Path) -> None:
+    with pytest.raises(UserMistake, match="home"):
+        load("0" * 32, home=tmp_path)
+    assert list(tmp_path.iterdir()) == []
