@@ -1,5 +1,7 @@
 """For all tests: one Ray cluster of our own, small data sets, empty MLflow stores, and nothing left behind."""
 
+# ruff: noqa: E402 - Ray reads its environment when it is imported
+
 from __future__ import annotations
 
 import os

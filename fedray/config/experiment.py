@@ -1,8 +1,8 @@
 """The experiment: every knob, with its type, unit, bounds and default. One pydantic model a section of the YAML file.
 
 All models are frozen and refuse unknown keys. The strategies' own knobs stand in `strategies.py`; reading the YAML
-file and overriding knobs is `file.py`; saying what is wrong in a user's words is `problems.py`; whether an experiment fits this
-machine is `fedray.planning`.
+file and overriding knobs is `file.py`; saying what is wrong in a user's words is `problems.py`; whether an experiment
+fits this machine is `fedray.planning`.
 
 Where a knob takes a name (a model, a loss, a metric, a strategy, a target), it also takes an import path
 `package.module:Name` or, from Python, the object itself.
@@ -95,7 +95,7 @@ class TableData(Section):
     phone: str = Field(description="the column that names the phone (integer or text)")
     time: str | None = Field(None, description="the column that orders a phone's rows (integer); null: file order")
     split: str | None = Field(None, description="a column that says `train` or `test`; null: by test_share")
-    test_share: Share = Field(
+    test_share: Probability = Field(
         0.2, description="without a split column, the last share of each phone's rows is its test rows"
     )
     phones: Count | None = Field(None, description="use only so many phones, chosen at random; null: all")

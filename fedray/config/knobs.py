@@ -17,10 +17,14 @@ Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 
 
+_PARTS = (("on_phone", "finish"), ("columns", "derive"), ("begin", "step"))
+"""By what objects that can't be called are known: a metric, a target, a strategy."""
+
+
 def _name_or_object(value: Any) -> Any:
     if isinstance(value, str) and value and not value.startswith("object:"):  # what `to_yaml` writes for an object
         return value
-    if callable(value) or (hasattr(value, "on_phone") and hasattr(value, "finish")):
+    if callable(value) or any(all(hasattr(value, name) for name in part) for part in _PARTS):
         return value
     raise ValueError(NAME_OR_OBJECT)
 

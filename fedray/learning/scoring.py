@@ -139,7 +139,7 @@ def per_phone(values: Float64, offsets: Int64) -> Float64:
 
 def _exact(name: str, values: Float64) -> dict[str, Int64]:
     """Limbs of `values` `[phones, ...]` added up over phones; those that no limb holds are counted instead."""
-    holds = limbs_hold(values).reshape(len(values), -1).all(axis=1)
+    holds = limbs_hold(values).all(axis=tuple(range(1, values.ndim)))
     sums = {name: to_limbs(values[holds]).sum(axis=1)}
     if not holds.all():
         sums[f"{name}!"] = to_limbs(np.asarray((~holds).sum(), dtype=np.float64))

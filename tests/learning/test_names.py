@@ -1,4 +1,4 @@
-"""A name is a built-in one, an import path, or the object itself; a wrong one gets a message that says what is right."""
+"""A name is a built-in one, an import path, or the object itself; a wrong one gets a message with what is right."""
 
 from __future__ import annotations
 
