@@ -1,0 +1,63 @@
+"""A trained model on another outbreak or table, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedray.config import Experiment
+from fedray.data.shards import prepare
+from fedray.federation.driver import Driver
+from fedray.fleet.engine import InlineEngine
+from fedray.fleet.fleet import Fleet
+from fedray.fleet.placement import place
+from fedray.planning import check_runs, used_columns
+from fedray.tracking.load import load
+
+
+def evaluate(
+    run_id: str,
+    *,
+    data: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    home: Path = Path(".fedray"),
+    uri: str | None = None,
+) -> dict[str, float]:
+    """Score a run's model on other rows; its features are scaled as they were in training.
+
+    Args:
+        run_id: Of a run or a variant.
+        data: Knobs of the `data` section that differ, or another section with its `source`. All rows of a table are
+            test rows unless it says otherwise.
+        seed: Of the other outbreak; None: the run's own.
+        home: Where fedray's files are.
+        uri: Of the MLflow store; None: as for `fedray.load`.
+
+    Returns:
+        The metrics by name, `test_*` for the test outbreak or table, `train_*` where there are training rows.
+
+    Raises:
+        UserMistake: If there is no such run, or the data lack a column that the model needs.
+    """
+    trained = load(run_id, uri=uri, home=home).only
+    experiment = _with_data(trained.experiment, data or {}, seed).with_({"fleet.engine": "inline"})
+    check_runs(experiment)
+    dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment))
+    with Fleet(InlineEngine(), place(dataset.phones, "auto", 1), dataset) as fleet:
+        driver = Driver(experiment.with_({"learning.keep_weights": 0}), fleet, run_id, home / "runs" / run_id)
+        driver.standardise(trained.scaling)
+        return driver.evaluate(driver.begin(torch.from_numpy(trained.weights)))
+
+
+def _with_data(experiment: Experiment, data: Mapping[str, Any], seed: int | None) -> Experiment:
+    if "source" in data:
+        section = dict(data)
+        if section["source"] == "table" and "split" not in section:
+            section.setdefault("test_share", 1.0)
+        experiment = experiment.with_({"data": section})
+    elif data:
+        experiment = experiment.with_({f"data.{knob}": value for knob, value in data.items()})
+    return experiment if seed is None else experiment.with_({"seed": seed})

@@ -1,0 +1,274 @@
+"""An experiment from its file to its result: the whole story in `run`, read from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from fedray.baselines import baselines
+from fedray.config import Experiment
+from fedray.data.shards import Dataset, first_empty_day, prepare
+from fedray.errors import Problem, UserMistake
+from fedray.federation.driver import Driver, Hook, RoundContext
+from fedray.fleet.fleet import Fleet
+from fedray.learning import models
+from fedray.learning.standardise import Predictor, Scaling
+from fedray.planning import Plan, plan, start_engine, used_columns
+from fedray.result import Result, RunResult
+from fedray.tracking.figures import nowcast, outbreak_panels
+from fedray.tracking.runs import Run, Tracker
+from fedray.watch import Watch
+
+
+def run(experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | None = None) -> Result:
+    """Run an experiment, all its variants and baselines, and record it in MLflow.
+
+    Args:
+        experiment: What to run.
+        hooks: Called after every round of every run with a `RoundContext`; may return metrics to record, or `Stop()`.
+        watch: Told what is going on.
+
+    Returns:
+        What came of it; each run's weights, model, metrics and history are in it.
+
+    Raises:
+        UserMistake: If something in the experiment, its data or its model is wrong; before any work starts where it
+            can be known before.
+        WouldNotFit: If this machine or cluster can't hold it.
+        BadRow, RunFailed: If the work can't be finished.
+    """
+    watch = watch or Watch()
+    clock = Clock(watch)
+    with clock.stage("check"):
+        planned = plan(experiment)
+        planned.refuse()
+        experiment = planned.resolved()
+    with clock.stage("outbreak"):
+        dataset = prepare_rows(experiment, clock)
+    with (
+        closing(Tracker.open(experiment)) as tracker,
+        started_fleet(planned, dataset, clock) as fleet,
+        recorded(tracker, experiment.name, experiment, dataset) as top,
+    ):
+        runs: dict[str, RunResult] = {}
+        scalings: dict[Any, Scaling] = {}
+        for name, variant in experiment.runs().items():
+            if not experiment.variants:
+                runs[name] = one_run(name, variant, fleet, top, scalings, clock, hooks)
+                continue
+            with recorded(tracker, name, variant, dataset, parent=top) as record:
+                runs[name] = one_run(name, variant, fleet, record, scalings, clock, hooks)
+        with clock.stage("baselines"):
+            beside = baselines(experiment, dataset, runs)
+        result = Result(experiment.name, experiment.seed, runs, beside, top.id if experiment.variants else None)
+        with clock.stage("track"):
+            top.log_summary(result)
+    return result
+
+
+def one_run(
+    name: str,
+    experiment: Experiment,
+    fleet: Fleet,
+    record: Run,
+    scalings: dict[Any, Scaling],
+    clock: Clock,
+    hooks: Iterable[Hook],
+) -> RunResult:
+    """One variant on the fleet: standardise, train and evaluate round by round, record.
+
+    Args:
+        name: Of the variant, or `main`.
+        experiment: With the variant's knobs.
+        fleet: Started; other variants have used it, or will.
+        record: Where it is recorded.
+        scalings: Those that earlier variants have added up, by features; this one's is added.
+        clock: Knows how long the shared stages took.
+        hooks: The user's.
+    """
+    clock.watch.run(name, experiment.learning.rounds)
+    network = initial_network(experiment)
+    driver = Driver(experiment, fleet, record.id, experiment.home / "runs" / record.id)
+    with clock.stage("standardise"):
+        features = (experiment.task.features, experiment.task.standardise)
+        scalings[features] = driver.standardise(scalings.get(features))
+    send_points = recorder(driver, record)
+    with clock.stage("train"):
+        state = driver.begin(models.flat_weights(network))
+        try:
+            state = driver.run(state, experiment.learning.rounds, [send_points, clock.watch.round, *hooks])
+        finally:
+            send_points()  # what hooks said of the last round, and the scores after a `Stop`
+    models.load_weights(network, state.server.weights)
+    model = Predictor(network.eval(), driver.scaling)
+    began = time.perf_counter()
+    draw(record, fleet.dataset, driver)
+    record.log_model(model, experiment.task.features)
+    result = RunResult(
+        name=name,
+        run_id=record.id,
+        experiment=experiment,
+        metrics={point.metric: point.value for point in driver.points},
+        points=tuple(driver.points),
+        weights=state.server.weights.numpy(),
+        model=model,
+        seconds={**clock.shared, **driver.seconds, "track": time.perf_counter() - began},
+        phones_per_second=driver.phones_per_second,
+        fleet={
+            "phones": fleet.dataset.phones,
+            "actors": fleet.placement.actors,
+            "phones_per_actor": fleet.placement.phones_per_actor,
+            "nodes": fleet.engine.nodes,
+        },
+        lost_phones=driver.lost_phones,
+        scaling=driver.scaling,
+        nowcast=driver.scores.nowcast,
+    )
+    record.log_result(result)
+    return result
+
+
+def prepare_rows(experiment: Experiment, clock: Clock) -> Dataset:
+    """The experiment's shards, written unless they are there already.
+
+    Raises:
+        UserMistake: For a bad table, a knob that lets no outbreak take off, or a target that these days don't have.
+    """
+    dataset = prepare(
+        experiment.data, experiment.seed, experiment.home, clock.progress, columns=used_columns(experiment)
+    )
+    firsts = {split: first_empty_day(series) for split, series in dataset.series.items()}
+    empty = [(day, split) for split, day in firsts.items() if day is not None]
+    for name, variant in experiment.runs().items():
+        if empty and variant.task.target == "log10_infected":
+            day, split = min(empty)
+            raise UserMistake(
+                Problem(
+                    place="task.target" if name == "main" else f"variants.{name}.task.target",
+                    value="log10_infected",
+                    allowed=f"needs somebody infected on every day; in the {split} outbreak of seed "
+                    f"{experiment.seed} nobody is on day {day}, and the logarithm of 0 is minus infinity",
+                    mend=f"set data.days to {day} at most, or task.target: log10p1_infected",
+                )
+            )
+    return dataset
+
+
+@contextmanager
+def started_fleet(planned: Plan, dataset: Dataset, clock: Clock) -> Iterator[Fleet]:
+    """All phone actors, started for these shards and ended afterwards, come what may."""
+    with clock.stage("start"):
+        engine = start_engine(planned)
+        try:
+            fleet = Fleet(engine, planned.placement_of(dataset.phones), dataset, clock.watch.say, clock.watch.progress)
+        except BaseException:
+            engine.stop()
+            raise
+    with fleet:
+        yield fleet
+
+
+@contextmanager
+def recorded(
+    tracker: Tracker, name: str, experiment: Experiment, dataset: Dataset, parent: Run | None = None
+) -> Iterator[Run]:
+    """An MLflow run that ends as finished, failed or, after Ctrl-C, killed."""
+    record = tracker.start(name, experiment, parent=parent, dataset=dataset)
+    try:
+        yield record
+    except KeyboardInterrupt:
+        record.finish("KILLED")
+        raise
+    except BaseException:
+        record.finish("FAILED")
+        raise
+    record.finish("FINISHED")
+
+
+def initial_network(experiment: Experiment) -> torch.nn.Module:
+    """The network that training starts from: fresh weights by the seed, or those that `model.start_from` names.
+
+    Raises:
+        UserMistake: If there is no such run or file, or its weights don't fit.
+    """
+    model = experiment.model
+    network = models.build(
+        model.name,
+        in_features=len(experiment.task.features),
+        hidden=model.hidden,
+        arguments=model.arguments,
+        seed=experiment.seed,
+    )
+    if model.start_from is not None:
+        models.load_weights(network, stored_weights(model.start_from, experiment))
+    return network
+
+
+def stored_weights(source: str, experiment: Experiment) -> torch.Tensor:
+    """Flat weights `[D]` of a run, or of a safetensors file with a tensor `weights`."""
+    from fedray.tracking.load import weights_of
+
+    if not Path(source).suffix:
+        return torch.from_numpy(weights_of(source, uri=experiment.tracking.uri, home=experiment.home))
+    try:
+        return load_file(source)["weights"]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserMistake(
+            Problem("model.start_from", source, "must be a run's id or a safetensors file with `weights`", str(error))
+        ) from error
+
+
+def recorder(driver: Driver, record: Run) -> Callable[..., None]:
+    """A hook that sends to the record what points there are since it was last called."""
+    sent = 0
+
+    def on_round(context: RoundContext | None = None) -> None:
+        nonlocal sent
+        record.log(driver.points[sent:])
+        sent = len(driver.points)
+
+    return on_round
+
+
+def draw(record: Run, dataset: Dataset, driver: Driver) -> None:
+    """The run's figures."""
+    for split, series in dataset.series.items():
+        record.log_figure(f"outbreak_{split}.png", outbreak_panels(series, f"{split} outbreak"))
+    if driver.scores.nowcast:
+        record.log_figure("nowcast.png", nowcast(driver.scores.nowcast))
+
+
+class Clock:
+    """How long each stage took; those before the first run are shared by all runs."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.shared: dict[str, float] = {"outbreak": 0.0, "shards": 0.0, "start": 0.0}
+        self._stage, self._began = "", 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, and tell the watch of it."""
+        self._switch(name)
+        yield
+        self._switch("")
+
+    def progress(self, stage: str, done: int, of: int) -> None:
+        """Hear how far a part of the stage has come; a part with a name of its own is timed as a stage."""
+        if stage != self._stage:
+            self._switch(stage)
+        self.watch.progress(done, of)
+
+    def _switch(self, name: str) -> None:
+        now = time.perf_counter()
+        if self._stage in self.shared:
+            self.shared[self._stage] += now - self._began
+        self._stage, self._began = name, now
+        if name:
+            self.watch.stage(name)

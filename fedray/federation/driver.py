@@ -1,0 +1,285 @@
+"""The driver: runs rounds over a fleet. Order, gather, server step, evaluate; it never sees a row.
+
+Read `Driver.run` for the story of a run, and `Driver.train_round` for that of a round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file as save_numpy
+from safetensors.torch import save_file
+
+from fedray.config import Experiment
+from fedray.data.shards import Dataset
+from fedray.errors import PhonesLost, RunFailed
+from fedray.federation.scores import Scores, scores
+from fedray.federation.state import RunState
+from fedray.fleet.cohort import CohortRule
+from fedray.fleet.fleet import Fleet, Gathered
+from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, RunSpec, Train, Visit
+from fedray.learning.metrics import metrics_for
+from fedray.learning.standardise import Scaling, scaling_from_sums
+from fedray.result import Point
+from fedray.strategies.registry import strategy
+from fedray.strategies.strategy import Cohort, Server
+from fedray.sums import Grid, from_limbs
+
+
+class Stop(Exception):
+    """Raised or returned by a hook: the run ends after this round, as a success."""
+
+
+@dataclass(frozen=True)
+class RoundContext:
+    """What a hook is given after a round.
+
+    Attributes:
+        round: Which round has just ended; 0 before the first.
+        rounds: How many there will be.
+        metrics: Of this round: `train_loss`, and the scores if it was evaluated.
+        seconds: That training, adding up and the server step took; 0 before the first round.
+        phones: That trained and were added up.
+        lost: Phones that dropped out.
+        state: After the round.
+    """
+
+    round: int
+    rounds: int
+    metrics: Mapping[str, float]
+    seconds: float
+    phones: int
+    lost: int
+    state: RunState
+
+
+Hook: TypeAlias = Callable[[RoundContext], "Mapping[str, float] | Stop | None"]
+"""`on_round(context)` returns metrics to record, or `Stop()` to end the run, or nothing."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of training: the state after it, and what it took."""
+
+    state: RunState
+    loss: float
+    phones: int
+    lost: int
+    seconds: float
+
+
+class Driver:
+    """Runs one experiment (a variant is one) on a fleet.
+
+    Args:
+        experiment: Resolved.
+        fleet: Started.
+        run: Names the run to the actors, and its folder.
+        folder: For broadcast weights that are kept, and phones' private vectors.
+    """
+
+    def __init__(self, experiment: Experiment, fleet: Fleet, run: str, folder: Path) -> None:
+        self.experiment, self.fleet, self.folder = experiment, fleet, folder
+        federation, dataset = experiment.federation, fleet.dataset
+        self.strategy = strategy(federation.strategy, federation.own_knobs())
+        self.cohort = cohort_rule(experiment, dataset.phones)
+        self.metrics = metrics_for(experiment.task.loss, experiment.task.metrics)
+        self.spec = run_spec(experiment, dataset, run, folder)
+        self.grid = Grid.of(self.spec.total_weight)
+        self.scaling = Scaling.none(len(experiment.task.features))
+        self.seconds = {"standardise": 0.0, "train": 0.0, "evaluate": 0.0}
+        self.speeds: list[float] = []
+        self.lost_phones = 0
+        self.points: list[Point] = []
+        self.scores = Scores({})
+
+    def begin(self, weights: torch.Tensor) -> RunState:
+        """The state before round 1, from initial weights `[D]`."""
+        return RunState(0, self.strategy.begin(weights))
+
+    def standardise(self, known: Scaling | None = None) -> Scaling:
+        """Get the fleet ready, with features centred and scaled by two passes of sums over all phones.
+
+        Args:
+            known: From another run over the same features; then nothing is added up.
+        """
+        began = time.perf_counter()
+        task = self.experiment.task
+        if known is None and task.standardise:
+            self.fleet.prepare(self.spec)
+            chosen = np.array([name in task.standardise for name in task.features])
+            columns = self.fleet.ask(AddUpColumns(), {}).sums
+            count, totals = float(columns["rows"]), from_limbs(columns["totals"])
+            squares = self.fleet.ask(AddUpSquares(), {"mean": totals / count}).sums["squares"]
+            known = scaling_from_sums(count, totals, from_limbs(squares), chosen)
+        self.scaling = known or self.scaling
+        if self.experiment.learning.keep_weights:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_numpy({"mean": self.scaling.mean, "scale": self.scaling.scale}, kept_scaling(self.folder))
+        self.spec = replace(self.spec, scaling=self.scaling)
+        self.fleet.prepare(self.spec)
+        self.seconds["standardise"] += time.perf_counter() - began
+        return self.scaling
+
+    def run(self, state: RunState, rounds: int, hooks: Iterable[Hook] = ()) -> RunState:
+        """Train and evaluate until `rounds` rounds are done.
+
+        Args:
+            state: Where to go on from.
+            rounds: How many rounds there are to be in the end, those of `state` included.
+            hooks: Called after each round, and once before the first.
+
+        Raises:
+            PhonesLost: If more phones drop out of a round than the experiment allows.
+            RunFailed, BadRow: From the fleet.
+        """
+        hooks = list(hooks)
+        stopped = False
+        if state.round == 0:
+            stopped = self._tell(hooks, Round(state, float("nan"), 0, 0, 0.0), rounds, self.evaluate(state))
+        while state.round < rounds and not stopped:
+            done = self.train_round(state)
+            state = done.state
+            due = state.round % self.experiment.learning.evaluate_every == 0 or state.round == rounds
+            measured = self.evaluate(state) if due else {}
+            stopped = self._tell(hooks, done, rounds, measured | {"train_loss": done.loss})
+            if stopped and not due:
+                self._record(state.round, self.evaluate(state))
+        return state
+
+    def train_round(self, state: RunState) -> Round:
+        """Broadcast, train on the phones, add up, step: the state after one more round."""
+        began = time.perf_counter()
+        number = state.round + 1
+        arrays = self._broadcast(state.server, number)
+        if self.strategy.hops:
+            gathered = self.fleet.visit(Visit(self.cohort), arrays, number)
+        else:
+            gathered = self.fleet.ask(Train(self.cohort), arrays, number)
+        self._refuse_losses(gathered, number)
+        server = self._step(state.server, gathered)
+        seconds = time.perf_counter() - began
+        phones, seen = int(gathered.sums.get("phones", 0)), int(gathered.sums.get("seen", 0))
+        loss = float(from_limbs(gathered.sums["loss"])) / seen if seen else float("nan")
+        self.seconds["train"] += seconds
+        self.speeds.append(phones / seconds)
+        self.lost_phones += len(gathered.lost)
+        return Round(replace(state, round=number, server=server), loss, phones, len(gathered.lost), seconds)
+
+    def evaluate(self, state: RunState) -> dict[str, float]:
+        """The scores of the global model on all phones' rows of both splits."""
+        began = time.perf_counter()
+        splits = tuple(split for split, rows in self.fleet.dataset.rows.items() if rows)
+        gathered = self.fleet.ask(Evaluate(splits), {"weights": state.server.weights.numpy()}, state.round)
+        self.scores = scores(gathered.sums, self.metrics)
+        self.seconds["evaluate"] += time.perf_counter() - began
+        return dict(self.scores.metrics)
+
+    @property
+    def phones_per_second(self) -> float:
+        """Phones trained and added up, per second of the median round; 0 without rounds."""
+        return median(self.speeds) if self.speeds else 0.0
+
+    def _broadcast(self, server: Server, number: int) -> Arrays:
+        tensors = {"weights": server.weights, **self.strategy.broadcast(server)}
+        every = self.experiment.learning.keep_weights
+        if every and (number - 1) % every == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(kept, kept_broadcast(self.folder, number))
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+    def _step(self, server: Server, gathered: Gathered) -> Server:
+        if self.strategy.hops:
+            return replace(server, weights=torch.from_numpy(np.array(gathered.weights)))
+        phones = int(gathered.sums.get("phones", 0))
+        if phones == 0:
+            return server  # nobody took part; the model stays as it is
+        means = {}
+        for name, units in gathered.sums.items():
+            if name.startswith("sum."):
+                weight = int(gathered.sums["weight"]) if name == "sum.update" else phones
+                means[name.removeprefix("sum.")] = torch.from_numpy(self.grid.value(units) / weight)
+        stepped = self.strategy.step(server, means, Cohort(phones, self.cohort.phones))
+        if not torch.isfinite(stepped.weights).all():
+            raise RunFailed("the server's step made weights that are not finite; lower federation.server_learning_rate")
+        return stepped
+
+    def _refuse_losses(self, gathered: Gathered, number: int) -> None:
+        if len(gathered.lost) > self.experiment.fleet.max_lost_phones:
+            first = min(gathered.lost, key=lambda lost: lost.phone)
+            rate = self.experiment.learning.learning_rate
+            raise PhonesLost(
+                f"round {number} lost {len(gathered.lost)} phones, more than fleet.max_lost_phones "
+                f"({self.experiment.fleet.max_lost_phones}); phone {first.phone} first: {first.why}.\n"
+                f"    mend: lower learning.learning_rate ({rate:g})\n"
+                f"    look: fedray replay {self.spec.run} --phone {first.phone} --round {number}"
+            )
+
+    def _tell(self, hooks: list[Hook], done: Round, rounds: int, measured: Mapping[str, float]) -> bool:
+        """Record a round's metrics, tell all hooks, record theirs; whether one of them wants to stop."""
+        measured = dict(measured)
+        self._record(done.state.round, measured)
+        context = RoundContext(done.state.round, rounds, measured, done.seconds, done.phones, done.lost, done.state)
+        answers = [_answer(hook, context) for hook in hooks]
+        for answer in answers:
+            if isinstance(answer, Mapping):
+                self._record(done.state.round, answer)
+        return any(isinstance(answer, Stop) for answer in answers)
+
+    def _record(self, number: int, measured: Mapping[str, float]) -> None:
+        self.points += [Point(number, name, float(value)) for name, value in measured.items()]
+
+
+def _answer(hook: Hook, context: RoundContext) -> Mapping[str, float] | Stop | None:
+    try:
+        return hook(context)
+    except Stop as stop:
+        return stop
+
+
+def run_spec(experiment: Experiment, dataset: Dataset, run: str, folder: Path) -> RunSpec:
+    """What actors must know of a run, before its features are scaled."""
+    return RunSpec(
+        run=run,
+        seed=experiment.seed,
+        task=experiment.task,
+        model=experiment.model,
+        learning=experiment.learning,
+        federation=experiment.federation,
+        scaling=None,
+        days=_days(experiment, dataset.series),
+        longest=dataset.longest,
+        total_weight=max(dataset.rows["train"], dataset.phones),
+        memory_folder=str(folder.absolute() / "phones"),
+    )
+
+
+def cohort_rule(experiment: Experiment, phones: int) -> CohortRule:
+    """How the experiment draws its cohorts from so many phones."""
+    federation = experiment.federation
+    return CohortRule(experiment.seed, phones, federation.participation, federation.sampling)
+
+
+def kept_scaling(folder: Path) -> Path:
+    """Where the scaling of features is kept for replay."""
+    return folder / "scaling.safetensors"
+
+
+def kept_broadcast(folder: Path, number: int) -> Path:
+    """Where the broadcast of a round is kept for replay."""
+    return folder / f"broadcast-{number:06d}.safetensors"
+
+
+def _days(experiment: Experiment, series: Mapping[str, Mapping[str, list[float]]]) -> int:
+    """Days to add predictions up by: where there is a series of days and the target is a number, not a class."""
+    if not series or experiment.task.loss == "bce":
+        return 0
+    return max(len(columns["infected"]) for columns in series.values())

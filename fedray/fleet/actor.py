@@ -1,0 +1,30 @@
+"""The Ray actor that a phone, or several, live in: `Phones` with one thread for torch, and nothing more."""
+
+from __future__ import annotations
+
+import ray
+import torch
+
+from fedray.data.shards import Dataset
+from fedray.fleet.messages import Answer, Arrays, Order, RunSpec
+from fedray.fleet.phones import Phones
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class PhoneActor:
+    """Holds phones first..last-1 and answers orders with a `Report` or a `Failure`.
+
+    Ray restarts nothing and repeats nothing by itself: the fleet replaces a dead actor and repeats its order, so that
+    each order has one attempt number.
+    """
+
+    def __init__(self, actor: int, first: int, last: int, dataset: Dataset) -> None:
+        torch.set_num_threads(1)  # one actor a core: threads of several actors would fight over it
+        self.phones = Phones(actor, first, last, dataset)
+
+    def perform(self, order: Order, shared: RunSpec | Arrays) -> Answer:
+        """See `Phones.perform`."""
+        return self.phones.perform(order, shared)
+
+    def ready(self) -> None:
+        """Returns once the actor has started."""

@@ -1,0 +1,153 @@
+"""Everything that crosses the wall between the driver and an actor, both ways.
+
+To an actor goes an `Order`, and with it what all actors share: a `RunSpec` (once a run), or arrays (weights and what
+the strategy sends along).
+From an actor come a `Report` or a `Failure`, and nothing else: no row, no exception text, no log line. Both carry (run,
+round, attempt), so that a late answer to an old attempt is known as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fedray.config import Federation, Learning, Model, Task
+from fedray.fleet.cohort import CohortRule
+from fedray.learning.standardise import Scaling
+
+Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What actors must know of a run before its first round.
+
+    Attributes:
+        run: Names the run; reports of another one are ignored.
+        seed: The experiment's.
+        task, model, learning, federation: Sections of the experiment. An object given from Python in place of a name
+            travels in them, pickled by value.
+        scaling: Of the features; None until it has been summed up.
+        days: How many days the data's time column has, for sums a day; 0: none are made.
+        longest: Rows of the longest phone of all, by split.
+        total_weight: Of all phones, for the grid of the sums.
+        memory_folder: Where phones keep private vectors from round to round.
+    """
+
+    run: str
+    seed: int
+    task: Task
+    model: Model
+    learning: Learning
+    federation: Federation
+    scaling: Scaling | None
+    days: int
+    longest: Mapping[str, int]
+    total_weight: int
+    memory_folder: str
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Get ready for the run whose `RunSpec` comes with the order."""
+
+
+@dataclass(frozen=True)
+class AddUpColumns:
+    """First pass of standardisation: rows and the sum of each feature."""
+
+
+@dataclass(frozen=True)
+class AddUpSquares:
+    """Second pass of standardisation: squared distances from `mean`, which comes with the order's arrays."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Local training of the cohort from `weights`; the report carries sums of updates."""
+
+    cohort: CohortRule
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Training of the cohort's phones one after another; the report carries the weights as the last one left them."""
+
+    cohort: CohortRule
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Metric sums of `weights` over all phones' rows of some splits."""
+
+    splits: tuple[str, ...]
+
+
+Work: TypeAlias = Prepare | AddUpColumns | AddUpSquares | Train | Visit | Evaluate
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the driver asks of an actor."""
+
+    run: str
+    round: int
+    attempt: int
+    work: Work
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A phone whose update was dropped."""
+
+    phone: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """An actor's answer: sums over its phones.
+
+    Attributes:
+        sums: Whole-number sums by name, int64; see `fedray.sums`.
+        lost: Phones that dropped out.
+        weights: After `Visit`, the model that the last phone left, float32 `[D]`; else None.
+    """
+
+    run: str
+    round: int
+    attempt: int
+    actor: int
+    sums: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    lost: tuple[Lost, ...] = ()
+    weights: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An actor's answer when it can't do what it was asked: kind and place, never a value.
+
+    Attributes:
+        kind: What is wrong, in fixed words, or the class of an unexpected exception.
+        file: Of the shard, or of the code for an unexpected exception; empty if the actor never got to do its order.
+        column: Of the shard.
+        row: Row number in the shard, or line of the code.
+        expected: The actor knows what is wrong (a bad row); otherwise the text is in the node's log only.
+    """
+
+    run: str
+    round: int
+    attempt: int
+    actor: int
+    kind: str
+    file: str = ""
+    column: str = ""
+    row: int = -1
+    expected: bool = False
+
+
+Answer: TypeAlias = Report | Failure

@@ -1,0 +1,325 @@
+"""What an experiment needs against what there is, before any work. `fedray plan` shows it; a run checks it first."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import psutil
+
+from fedray.config import Experiment, OutbreakData
+from fedray.data.expected import columns_of, expected
+from fedray.errors import Problem, UserMistake, WouldNotFit
+from fedray.fleet.engine import Engine, InlineEngine
+from fedray.fleet.phones import chosen_device
+from fedray.fleet.placement import ACTOR_BYTES, CLUSTER_BYTES, MIB, Placement, place
+from fedray.learning import metrics, models, task
+from fedray.learning.block import WIDTH, VectorisedTrainer, refuse_unmappable
+from fedray.learning.optimisers import LocalTraining
+from fedray.strategies.registry import strategy
+
+DRIVER_BYTES = 450 * MIB
+PERSON_BYTES = 250
+"""Of a simulated person, while an outbreak is."""
+OBJECT_STORE_BYTES = 256 * MIB
+SHARE_OF_MEMORY = 0.9
+"""Of the free memory that a plan may use: Ray ends actors when a machine comes near its limit."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What there is to run on. `engine` is the connection to a cluster that was joined to find out."""
+
+    cpus: int
+    nodes: int
+    free_bytes: int
+    engine: Engine | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run, and whether it fits.
+
+    Attributes:
+        experiment: As it was given.
+        placement: Phones in actors.
+        cluster: What there is.
+        weights: D, of the model.
+        memory_bytes: By part: driver, cluster, object_store, actors, shards, training, outbreak.
+        bytes_a_round: `down` (weights to nodes) and `up` (reports to the driver).
+        chosen: For each `auto`, its value and why.
+        mend: The knob that makes it fit; empty if it fits.
+    """
+
+    experiment: Experiment
+    placement: Placement
+    cluster: Cluster
+    weights: int
+    memory_bytes: dict[str, int]
+    bytes_a_round: dict[str, int]
+    chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    mend: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """There is memory for all of it."""
+        return not self.mend
+
+    @property
+    def needed_bytes(self) -> int:
+        """Memory of all parts together."""
+        return sum(self.memory_bytes.values())
+
+    def refuse(self) -> None:
+        """Raise WouldNotFit if it doesn't fit, and leave the cluster that was joined."""
+        if self.mend:
+            if self.cluster.engine is not None:
+                self.cluster.engine.stop()
+            needed, free = self.needed_bytes / 2**30, self.cluster.free_bytes / 2**30
+            raise WouldNotFit(f"this needs {needed:.1f} GiB of memory and {free:.1f} GiB are free", self.mend)
+
+    def resolved(self) -> Experiment:
+        """The experiment with what every `auto` chose written into it."""
+        return self.experiment.with_({knob: choice["value"] for knob, choice in self.chosen.items()})
+
+    def placement_of(self, phones: int) -> Placement:
+        """The placement for as many phones as the data turned out to have."""
+        return place(phones, self.experiment.fleet.phones_per_actor, self.cluster.cpus)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `fedray plan --json` prints."""
+        return {
+            "fits": self.fits,
+            "phones": self.placement.phones,
+            "actors": self.placement.actors,
+            "phones_per_actor": self.placement.phones_per_actor,
+            "nodes": self.cluster.nodes,
+            "memory_bytes": {**self.memory_bytes, "needed": self.needed_bytes, "free": self.cluster.free_bytes},
+            "bytes_a_round": sum(self.bytes_a_round.values()),
+            "chosen": self.chosen,
+            "mend": self.mend,
+        }
+
+
+def plan(experiment: Experiment) -> Plan:
+    """Check an experiment, its variants' models, memory and cluster; nothing runs.
+
+    Raises:
+        UserMistake: With every problem of every variant.
+    """
+    weights = check_runs(experiment)
+    rows = expected(experiment.data, experiment.seed, used_columns(experiment))
+    if getattr(experiment.data, "test_share", 0) == 1:
+        allowed = "a share of 1 leaves no rows to train on; it is for fedray evaluate"
+        raise UserMistake(Problem("data.test_share", "1", allowed, "set it below 1, such as 0.2"))
+    cluster = find_cluster(experiment)
+    placement = place(rows.phones, experiment.fleet.phones_per_actor, cluster.cpus)
+    needs = Needs(experiment, weights, rows.rows / rows.phones, cluster)
+    sums = 1 + max(_memory_vectors(run) for run in experiment.runs().values())
+    return Plan(
+        experiment=experiment,
+        placement=placement,
+        cluster=cluster,
+        weights=weights,
+        memory_bytes=needs.by_part(placement),
+        bytes_a_round={
+            "down": 4 * weights * sums * cluster.nodes,
+            "up": 8 * weights * sums * placement.actors,
+        },
+        chosen=_chosen(experiment, placement),
+        mend=needs.mend(placement),
+    )
+
+
+def _chosen(experiment: Experiment, placement: Placement) -> dict[str, dict[str, Any]]:
+    """What each `auto` chose, and why."""
+    chosen: dict[str, dict[str, Any]] = {}
+    if experiment.fleet.phones_per_actor == "auto":
+        chosen["fleet.phones_per_actor"] = {"value": placement.phones_per_actor, "why": placement.why}
+    if experiment.learning.device == "auto":
+        device = chosen_device("auto")
+        why = "there is a GPU" if device == "cuda" else "there is no GPU"
+        chosen["learning.device"] = {"value": device, "why": why}
+    return chosen
+
+
+def check_runs(experiment: Experiment) -> int:
+    """Build every variant's network, loss, metrics and strategy once; D of the largest.
+
+    Raises:
+        UserMistake: With every problem of every variant.
+    """
+    problems: list[Problem] = []
+    largest = 0
+    for name, run in experiment.runs().items():
+        try:
+            largest = max(largest, _check_run(run))
+        except UserMistake as mistake:
+            prefix = "" if name == "main" else f"variants.{name}: "
+            problems += [
+                Problem(prefix + problem.place, problem.value, problem.allowed, problem.mend)
+                for problem in mistake.problems
+            ]
+    if problems:
+        raise UserMistake(problems)
+    return largest
+
+
+def _check_run(run: Experiment) -> int:
+    features = len(run.task.features)
+    _refuse_unknown_columns(run)
+    loss = task.loss(run.task.loss)
+    metrics.metrics_for(run.task.loss, run.task.metrics)
+    chosen = strategy(run.federation.strategy, run.federation.own_knobs())
+    model = run.model
+    network = models.build(
+        model.name, in_features=features, hidden=model.hidden, arguments=model.arguments, seed=run.seed
+    )
+    if run.learning.device == "cuda" and chosen_device("auto") != "cuda":
+        raise UserMistake(Problem("learning.device", "cuda", "there is no GPU that torch can use", "set it to cpu"))
+    if run.learning.trainer == "vectorised" and not chosen.hops:
+        VectorisedTrainer(network, loss, local_training(run), features)
+    else:
+        refuse_unmappable(network, looped=True)
+    return len(models.flat_weights(network))
+
+
+def used_columns(experiment: Experiment) -> tuple[str, ...]:
+    """The columns that the experiment's runs make features and targets of."""
+    names: dict[str, None] = {}
+    for run in experiment.runs().values():
+        names |= dict.fromkeys([*run.task.features, *task.target(run.task.target).columns])
+    return tuple(names)
+
+
+def local_training(run: Experiment) -> LocalTraining:
+    """The knobs of training on a phone."""
+    learning = run.learning
+    return LocalTraining(
+        learning.local_epochs, learning.batch_size, learning.optimizer, learning.learning_rate, learning.momentum
+    )
+
+
+def _refuse_unknown_columns(run: Experiment) -> None:
+    known = columns_of(run.data)
+    wanted = [(f"task.features[{place}]", name) for place, name in enumerate(run.task.features)]
+    wanted += [("task.target", name) for name in task.target(run.task.target).columns]
+    problems = []
+    for knob, name in wanted:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            mend = f"did you mean {nearest[0]}?" if nearest else "name a column of the data"
+            problems.append(Problem(knob, name, f"must be a column of the data: {', '.join(known)}", mend))
+    if problems:
+        raise UserMistake(problems)
+
+
+def _memory_vectors(run: Experiment) -> int:
+    return strategy(run.federation.strategy, run.federation.own_knobs()).memory
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an experiment needs of memory as its phones and their placement vary.
+
+    Attributes:
+        experiment: With its variants.
+        weights: D, of the largest model.
+        rows_a_phone: Mean over phones, both splits together.
+        cluster: What there is.
+    """
+
+    experiment: Experiment
+    weights: int
+    rows_a_phone: float
+    cluster: Cluster
+
+    def by_part(self, placement: Placement) -> dict[str, int]:
+        """Bytes by part, an estimate from above; measured figures are in docs/phones.md."""
+        runs, learning = self.experiment.runs().values(), self.experiment.learning
+        features = max(len(run.task.features) for run in runs)
+        local = self.experiment.fleet.engine == "inline"
+        processes = 1 if local else placement.actors
+        width = min(WIDTH, placement.phones_per_actor)
+        rows = int(self.rows_a_phone * placement.phones)
+        return {
+            "driver": DRIVER_BYTES,
+            "cluster": 0 if local else CLUSTER_BYTES,
+            "object_store": 0 if local else OBJECT_STORE_BYTES,
+            "actors": 0 if local else placement.actors * ACTOR_BYTES,
+            # stored and standardised features, target twice, day; read as columns before
+            "shards": rows * (features * 4 * 3 + 20),
+            "training": processes * width * 4 * (self.weights * 8 + learning.batch_size * features * 4),
+            "phone_state": 8 * self.weights * placement.phones * max(_memory_vectors(run) for run in runs),
+            "outbreak": PERSON_BYTES * self._people,
+        }
+
+    def mend(self, placement: Placement) -> str:
+        """The knob that makes it fit; empty if it fits."""
+        phones, now = placement.phones, placement.phones_per_actor
+        over = sum(self.by_part(placement).values()) - self._free
+        if over <= 0:
+            return ""
+        if self._fit(phones, "auto"):
+            held = _least(now, place(phones, "auto", self.cluster.cpus).phones_per_actor, partial(self._fit, phones))
+            actors = Placement(phones, held, "").actors
+            return f"set fleet.phones_per_actor to {held} or more ({actors} actors fit), or to auto"
+        if self.by_part(placement)["phone_state"] >= over:
+            return "choose a federation.strategy without private state on phones"
+        if self._fit(1, "auto"):
+            dropped = _least(0, phones - 1, lambda fewer: self._fit(phones - fewer, "auto"))
+            more = "" if self._fit(phones - dropped, now) else " with fleet.phones_per_actor: auto"
+            return f"set data.phones to {phones - dropped} or less{more}, or run where there is more memory"
+        if PERSON_BYTES * self._people >= over:
+            return f"set data.people to {self._people - -(-over // PERSON_BYTES)} or less"
+        return "run on a machine or cluster with more memory"
+
+    def _fit(self, phones: int, held: int | Literal["auto"]) -> bool:
+        return sum(self.by_part(place(phones, held, self.cluster.cpus)).values()) <= self._free
+
+    @property
+    def _free(self) -> int:
+        return int(self.cluster.free_bytes * SHARE_OF_MEMORY)
+
+    @property
+    def _people(self) -> int:
+        data = self.experiment.data
+        return data.people if isinstance(data, OutbreakData) else 0
+
+
+def _least(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """The least whole number above `low` that fits, if larger ones fit as well; `high` does."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def find_cluster(experiment: Experiment) -> Cluster:
+    """What there is to run on; joins the cluster that the experiment or RAY_ADDRESS names."""
+    free = psutil.virtual_memory().available
+    if experiment.fleet.engine == "inline":
+        return Cluster(1, 1, free)
+    address = experiment.fleet.address or os.environ.get("RAY_ADDRESS")
+    if address in (None, "", "local"):
+        return Cluster(os.cpu_count() or 1, 1, free)
+    from fedray.fleet.ray_engine import RayEngine
+
+    engine = RayEngine(address, experiment.fleet.gpus_per_actor)
+    return Cluster(engine.cpus, engine.nodes, engine.memory_bytes, engine)
+
+
+def start_engine(planned: Plan) -> Engine:
+    """The engine that the experiment names; the cluster that was joined for the plan is kept."""
+    fleet = planned.experiment.fleet
+    if planned.cluster.engine is not None:
+        return planned.cluster.engine
+    if fleet.engine == "inline":
+        return InlineEngine()
+    from fedray.fleet.ray_engine import RayEngine
+
+    return RayEngine(None, fleet.gpus_per_actor, OBJECT_STORE_BYTES)
