@@ -51,8 +51,10 @@ def run(experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | No
         experiment = planned.resolved()
     with clock.stage("outbreak"):
         dataset = prepare_rows(experiment, clock)
+    with clock.stage("start"):
+        tracker = Tracker.open(experiment)
     with (
-        closing(Tracker.open(experiment)) as tracker,
+        closing(tracker),
         started_fleet(planned, dataset, clock) as fleet,
         recorded(tracker, experiment.name, experiment, dataset) as top,
     ):

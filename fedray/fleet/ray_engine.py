@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,6 +135,19 @@ class RayEngine:
             self.started_cluster = False
 
 
+def _refuse_silence(address: str) -> None:
+    """Refuse an address where nothing listens; Ray would try again for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserMistake(
+            Problem("fleet.address", repr(address), "must be a Ray cluster that answers", str(error))
+        ) from error
+
+
 def _resources() -> dict[str, float]:
     found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return found
@@ -165,6 +179,7 @@ def _sigterm_kept() -> Iterator[None]:
 def _connect(address: str | None, object_store_bytes: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address and address != "local":
+        _refuse_silence(address)
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:

@@ -1,0 +1,249 @@
+"""The command line: commands parse and print, and decide nothing. What they do stands in the rest of fedray.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedray.config import Experiment, OutbreakData
+from fedray.config.file import parse_overrides
+from fedray.errors import WouldNotFit
+from fedray.terminal import screen
+from fedray.terminal.failures import end_like_interrupted, reported
+from fedray.terminal.knobs import NO_OPTIONS, named_as_options, other_data, outbreak_of, with_options_of
+
+ABOUT = """Would federated learning still work at the scale, with the phones and under the privacy rules of the real \
+world?
+
+fedray simulates it: [bold]fedray run experiments/notebook.yaml[/bold]"""
+HOME = Experiment.model_fields["home"].default
+SEED = Experiment.model_fields["seed"].default
+PORT = 5000
+
+app = typer.Typer(
+    help=ABOUT,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+ExperimentFile = Annotated[
+    Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment's file.", show_default=False)
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run in MLflow.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KNOB=VALUE", help="Change a knob, such as learning.rounds=5; may be repeated.",
+        show_default=False,
+    ),
+]  # fmt: skip
+DataSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KNOB=VALUE", help="Change a knob of the data, such as data.people=20000; may be repeated.",
+        show_default=False,
+    ),
+]  # fmt: skip
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+Home = Annotated[Path, typer.Option("--home", help="Where fedray keeps shards, kept weights and its MLflow store.")]
+Uri = Annotated[
+    str | None,
+    typer.Option(
+        "--uri", help="MLflow tracking URI; without it MLFLOW_TRACKING_URI, else the store in home.",
+        show_default=False,
+    ),
+]  # fmt: skip
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from fedray.tracking.describe import version
+
+        screen.results().print(f"fedray {version('fedray')}")
+        raise typer.Exit
+
+
+@app.callback()
+def fedray(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """What stands before a command; `app` has the words for it."""
+
+
+@app.command(epilog="Example: fedray run experiments/notebook.yaml --set learning.rounds=5 --set data.phones=100")
+@reported
+def run(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Run an experiment with all its variants and baselines, and record it in MLflow.
+
+    Progress goes to standard error; the table of results, and how long each stage took, to standard output.
+    """
+    experiment = Experiment.from_yaml(path, parse_overrides(settings or []))
+    from fedray.experiment import run as run_experiment
+    from fedray.terminal.progress import watching
+
+    with watching() as watch:
+        try:
+            result = run_experiment(experiment, watch=watch)
+        except KeyboardInterrupt:
+            where = "the run is marked as killed in MLflow" if watch.recording else "nothing was recorded"
+            raise KeyboardInterrupt(f"interrupted: {where}, and all actors have ended") from None
+    if as_json:
+        screen.print_json(result.as_json())
+        return
+    from fedray.terminal.tables import show_result
+    from fedray.tracking.runs import open_command
+
+    show_result(result, watch.seconds, watch.total, open_command(experiment))
+
+
+@app.command(epilog="Example: fedray plan experiments/notebook.yaml --set fleet.phones_per_actor=1")
+@reported
+def plan(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Check an experiment and run nothing: phones and actors, memory, data volume a round, minutes expected.
+
+    Ends with exit code 3, and names the knob to change, where it would not fit.
+    """
+    experiment = Experiment.from_yaml(path, parse_overrides(settings or []))
+    from fedray.planning import plan as plan_experiment
+    from fedray.probe import probe
+    from fedray.terminal.tables import show_plan
+
+    planned = plan_experiment(experiment)
+    seconds = probe(experiment, planned.placement, planned.cluster.cpus) if planned.fits else {}
+    if as_json:
+        screen.print_json({**planned.as_json(), "seconds": seconds})
+        raise typer.Exit(0 if planned.fits else WouldNotFit.exit_code)
+    show_plan(planned, seconds)
+    planned.refuse()
+
+
+@app.command(epilog="Example: fedray outbreak --people 2000 --days 40 --seed 7 --out my-outbreak")
+@reported
+@with_options_of(OutbreakData, without=NO_OPTIONS)
+def outbreak(
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal outbreaks.")] = SEED,
+    out: Annotated[Path, typer.Option(help="A new or empty directory to write to.")] = Path("outbreak"),
+    csv: Annotated[bool, typer.Option("--csv", help="Also write all rows as outbreak.csv.")] = False,
+    as_json: AsJson = False,
+    **knobs: Any,
+) -> None:
+    """Simulate an outbreak: a row a person and day as Parquet files, its four-panel figure, a short summary."""
+    data = outbreak_of(seed, knobs)
+    from fedray.data.shards import summary, write_outbreak
+    from fedray.terminal.progress import watching
+
+    with named_as_options(), watching() as watch:
+        watch.stage("outbreak")
+        dataset = write_outbreak(data, seed, out, csv, lambda stage, done, of: watch.progress(done, of))
+        watch.stage("figure")
+        from fedray.tracking.figures import outbreak_panels
+
+        figure = out / "outbreak.png"
+        outbreak_panels(dataset.series["train"], f"outbreak of {data.people:,} people, seed {seed}").savefig(figure)
+    found = summary(dataset)
+    if as_json:
+        screen.print_json({"path": str(dataset.path), "digest": dataset.digest, "seed": seed, **found})
+        return
+    from fedray.terminal.tables import show_outbreak
+
+    names = [*(file.name for file in dataset.files), *(["outbreak.csv"] if csv else []), figure.name]
+    show_outbreak(found, [out / name for name in names])
+
+
+@app.command(epilog="Example: fedray replay 0f3a... --phone 17 --round 3 --pdb")
+@reported
+def replay(
+    run_id: RunId,
+    phone: Annotated[int, typer.Option(help="The phone's id.", show_default=False)],
+    round_number: Annotated[int, typer.Option("--round", help="From 1.", show_default=False)],
+    pdb: Annotated[bool, typer.Option("--pdb", help="Stop in the plain loop, before the phone's first batch.")] = False,
+    home: Home = HOME,
+    uri: Uri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train one phone of a round again, alone, in this process: its loss a batch, its update beside the fleet's.
+
+    RUN is a variant's own run, not the parent of several.
+    """
+    from fedray.replaying import replay as replay_phone
+    from fedray.terminal.debugging import stopping_in_the_loop
+    from fedray.terminal.tables import show_replay
+
+    call = stopping_in_the_loop(replay_phone) if pdb else replay_phone
+    found = call(run_id, phone, round_number, home=home, uri=uri)
+    if as_json:
+        screen.print_json(found.as_json())
+    else:
+        show_replay(found)
+
+
+@app.command(epilog="Example: fedray evaluate 0f3a... --data measured.csv --phone-column person --time-column day")
+@reported
+def evaluate(  # noqa: PLR0913, PLR0917 - each option is an argument
+    run_id: RunId,
+    table: Annotated[
+        Path | None, typer.Option("--data", help="Your own table, Parquet or CSV; without it, another outbreak.")
+    ] = None,
+    phone: Annotated[str | None, typer.Option("--phone-column", help="Its column that names the phone.")] = None,
+    time: Annotated[str | None, typer.Option("--time-column", help="Its column that orders a phone's rows.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the other outbreak; without it, the run's own.")] = None,
+    settings: DataSettings = None,
+    home: Home = HOME,
+    uri: Uri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a run's model on another outbreak or on your own table, without training."""
+    data = other_data(table, phone, time, settings or [])
+    from fedray.evaluating import evaluate as evaluate_run
+    from fedray.terminal.tables import show_numbers
+
+    metrics = evaluate_run(run_id, data=data, seed=seed, home=home, uri=uri)
+    if as_json:
+        screen.print_json({"run_id": run_id, "seed": seed, "data": data, "metrics": metrics})
+    else:
+        show_numbers("metric", metrics)
+
+
+@app.command(epilog="Example: fedray ui --port 5001")
+@reported
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page, on this machine alone (127.0.0.1).")] = PORT,
+    home: Home = HOME,
+    uri: Uri = None,
+) -> None:
+    """Open MLflow's page on the store that runs go to; Ctrl-C ends it."""
+    from fedray.tracking.ui import serve
+
+    def ready(address: str) -> None:
+        screen.results().print(f"MLflow is at {address} (Ctrl-C ends it)", soft_wrap=True)
+
+    raise typer.Exit(serve(uri, home, port, ready))
+
+
+def main() -> None:
+    """The `fedray` command."""
+    end_like_interrupted()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows a question mark for R²
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - entries of sys.path are text
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the user's own modules stand beside the experiment
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it says so when it builds its font cache
+    app(prog_name="fedray")
+
+
+if __name__ == "__main__":
+    main()

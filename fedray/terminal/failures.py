@@ -1,0 +1,98 @@
+"""What goes wrong, in the terminal: a clear message and an exit code for a user's mistake, a traceback for a bug alone.
+
+Also what stops a command from outside: Ctrl-C, and the signals by which schedulers and closing terminals end a program.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from types import FrameType
+from typing import Any, NoReturn, ParamSpec
+
+import typer
+
+from fedray.errors import BadRow, FedrayError, Problem, UserMistake, WouldNotFit
+from fedray.terminal import screen
+
+Given = ParamSpec("Given")
+
+INTERRUPTED = 130
+FAILED = 1
+
+
+def reported(command: Callable[Given, None]) -> Callable[Given, None]:
+    """The command, with whatever it raises told to the user; it has an option `as_json`, or prints no JSON."""
+
+    @functools.wraps(command)
+    def told(*arguments: Given.args, **options: Given.kwargs) -> None:
+        try:
+            command(*arguments, **options)
+        except FedrayError as error:
+            _tell(problems_of(error), as_json=bool(options.get("as_json")))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt as interrupt:
+            sys.stderr.write(f"{interrupt}\n" if interrupt.args else "interrupted\n")
+            raise typer.Exit(INTERRUPTED) from None
+        except (typer.Exit, BrokenPipeError):
+            raise
+        except Exception:
+            traceback.print_exc()
+            sys.stderr.write(
+                "\nThis is a bug, in fedray or in code of your own that the experiment names (model, loss, metric, "
+                "strategy).\n"
+            )
+            raise typer.Exit(FAILED) from None
+
+    return told
+
+
+def problems_of(error: FedrayError) -> Sequence[Problem]:
+    """What an error says, as problems; whatever has no place of its own has an empty one."""
+    match error:
+        case UserMistake():
+            return error.problems
+        case BadRow():
+            place = f"{error.file}, column {error.column}, row {error.row}"
+            return [
+                Problem(place, "", error.kind, "mend the row, or leave it out, in the data that shards are made of")
+            ]
+        case WouldNotFit():
+            return [Problem("", "", error.message, error.mend)]
+    return [Problem("", "", str(error), "")]
+
+
+def end_like_interrupted() -> None:
+    """Let SIGTERM, and SIGHUP unless it is ignored, end a command as Ctrl-C does: runs finished, actors ended."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is signal.SIG_DFL:
+            signal.signal(ending, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _tell(problems: Sequence[Problem], *, as_json: bool) -> None:
+    if as_json:
+        screen.print_json({"errors": [asdict(problem) for problem in problems]})
+        return
+    several = len(problems) > 1
+    if several:
+        sys.stderr.write(f"{len(problems)} problems:\n")
+    for number, problem in enumerate(problems, 1):
+        head = f"{number}. " if several else "error: "
+        sys.stderr.write(head + _text(problem).replace("\n", "\n" + " " * (3 if several else 0)) + "\n")
+
+
+def _text(problem: Problem) -> str:
+    return str(problem) if problem.place else str(problem).removeprefix(": ")
+
+
+def mistake(place: str, value: Any, allowed: str, mend: str) -> UserMistake:
+    """A mistake on the command line itself."""
+    return UserMistake(Problem(place, str(value), allowed, mend))

@@ -1,0 +1,55 @@
+"""Where words go: results to standard output, progress and errors to standard error, one JSON object for programs.
+
+Without a terminal nothing is coloured, cut or wrapped, so that what is piped or logged is plain lines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+UNCUT = 1000  # columns, where there is no terminal whose width counts
+
+
+def results() -> Console:
+    """The console for what a command was asked for."""
+    return _console(stderr=False)
+
+
+def messages() -> Console:
+    """The console for how it goes and what goes wrong."""
+    return _console(stderr=True)
+
+
+def print_json(found: Any) -> None:
+    """Print one JSON object on standard output; numbers that are not finite become null, which JSON has instead."""
+    sys.stdout.write(json.dumps(_finite(found), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    terminal = stream.isatty()
+    return Console(
+        stderr=stderr,
+        force_terminal=terminal,  # whatever FORCE_COLOR says: a log file wants no control codes
+        width=None if terminal else UNCUT,
+        highlight=False,
+        markup=False,  # names and paths may hold brackets
+        emoji=False,
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,135 @@
+"""The command line on a terminal, and what ends it early: a live bar there, and after Ctrl-C nothing stays behind."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fedray.tracking import store
+
+ROOT = Path(__file__).parents[1]
+LONG = """\
+name: long
+data: {people: 300, days: 8, phones: 8}
+learning: {rounds: 100000, evaluate_every: 100000, keep_weights: 0}
+"""
+SECONDS = 150  # how long anything here may take, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("terminal")
+    (made / "long.yaml").write_text(LONG)
+    return made
+
+
+def heard():
+    """A shell's background jobs ignore SIGINT, and what they start does too: not here."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Started:
+    """A command with standard error on a terminal (or a pipe) that is read here."""
+
+    def __init__(self, *arguments, folder, terminal=False):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
+        ours, theirs = pty.openpty() if terminal else os.pipe()
+        self.reading, self.said = ours, ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "fedray.cli", *arguments],
+            cwd=folder,
+            env={**environment, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "100"},
+            stdin=theirs if terminal else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+            start_new_session=True,
+            preexec_fn=heard,  # noqa: PLW1509 - it does nothing that a thread could be in the middle of
+        )
+        os.close(theirs)
+        self.deadline = time.monotonic() + SECONDS
+
+    def until(self, pattern):
+        """Read on until the pattern has been said; everything if it is None."""
+        while pattern is None or not re.search(pattern, self.said):
+            ready, _, _ = select.select([self.reading], [], [], max(0.0, self.deadline - time.monotonic()))
+            assert ready, f"{pattern} wasn't said in {SECONDS} s, but: {self.said[-2000:]}"
+            try:
+                read = os.read(self.reading, 65536)
+            except OSError:  # how a terminal says that its other end is closed
+                read = b""
+            if not read:
+                assert pattern is None, self.said[-2000:]
+                return self.said
+            self.said += read.decode(errors="replace")
+        return self.said
+
+    def interrupted(self, how):
+        """Send a signal to it, or to its whole group as a terminal does; its exit code once all of it is gone."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        how()
+        self.until(None)
+        code = self.process.wait(timeout=SECONDS)
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert alive == []
+        return code, len(family)
+
+
+def statuses(folder):
+    """Of all runs, the latest first."""
+    client = store.client(f"sqlite:///{folder / '.fedray' / 'mlflow.db'}")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    return [run.info.status for run in client.search_runs(experiments)]
+
+
+def screen(said):
+    """What can be read, without the codes that draw it."""
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", said)
+
+
+def test_a_terminal_gets_a_live_bar(folder):
+    started = Started(
+        "run", "long.yaml", "--set", "learning.rounds=40", "--set", "fleet.engine=inline", folder=folder, terminal=True
+    )
+    said = started.until(None)
+    results, _ = started.process.communicate(timeout=SECONDS)
+    assert started.process.returncode == 0, said
+    assert "\x1b[?25l" in said  # the cursor is hidden while the bar is drawn, ...
+    assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l")  # ... and comes back
+    shown = screen(said)
+    assert re.search(r"main [━╸╺ ]+ \d+/40 loss [\d.]+, [\d,.]+ phones/s, [\d.]+ s left", shown)
+    assert re.search(r"✓ check  [\d.]+ s", shown)
+    assert re.search(r"✓ main  loss [\d.]+, [\d,.]+ phones/s, [\d.]+ s\r?\n", shown)
+    assert "test MSE" in results
+    assert "\x1b" not in results  # standard output is no terminal here
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_run_is_killed_in_mlflow_and_leaves_nothing(terminal, folder):
+    started = Started("run", "long.yaml", folder=folder, terminal=terminal)
+    started.until("phones/s" if terminal else "main, 100000 rounds")
+    if terminal:  # Ctrl-C goes to the whole group: to Ray's processes as well
+        code, processes = started.interrupted(lambda: os.killpg(started.process.pid, signal.SIGINT))
+    else:
+        code, processes = started.interrupted(lambda: started.process.send_signal(signal.SIGTERM))
+    assert code == 130
+    last = screen(started.said).splitlines()[-1]
+    assert last == "interrupted: the run is marked as killed in MLflow, and all actors have ended"
+    assert "Traceback" not in started.said
+    assert statuses(folder)[0] == "KILLED"
+    assert processes > 4  # Ray's own, and the actors
+
+
+def test_the_page_of_mlflow_ends_with_ctrl_c(folder):
+    started = Started("ui", "--port", "5987", folder=folder)
+    assert started.process.stdout.readline() == "MLflow is at http://127.0.0.1:5987 (Ctrl-C ends it)\n"
+    code, _ = started.interrupted(lambda: started.process.send_signal(signal.SIGINT))
+    assert code == 0
