@@ -1,0 +1,88 @@
+"""cluster.yaml is what Ray's own cluster launcher accepts, and what its schema doesn't look at is right too."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+ROOT = Path(__file__).parents[1]
+CLUSTER = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+
+# Ray's schema lets any key pass here, so a typo would only show as a node that isn't what it should be.
+PROVIDER_KEYS = {"type", "region", "availability_zone", "cache_stopped_nodes", "security_group", "use_internal_ips"}
+# The parameters of boto3's EC2 `create_instances` that may stand in a node_config.
+NODE_KEYS = {
+    "BlockDeviceMappings", "EbsOptimized", "IamInstanceProfile", "ImageId", "InstanceMarketOptions", "InstanceType",
+    "KeyName", "MetadataOptions", "NetworkInterfaces", "Placement", "SecurityGroupIds", "SubnetIds",
+    "TagSpecifications", "UserData",
+}  # fmt: skip
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    monkeypatch.chdir(ROOT)  # file_mounts are relative to where `ray up` runs
+    return copy.deepcopy(CLUSTER)
+
+
+def test_ray_accepts_it(cluster):
+    validate_config(prepare_config(cluster))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda c: c.update(max_worker=3), "max_worker"),
+        (lambda c: c.update(head_node_type="haed"), "head_node_type"),
+        (lambda c: c.update(max_workers="8"), "max_workers|not of type"),
+        (lambda c: c["available_node_types"]["phones"].update(min_worker=1), "min_worker"),
+    ],
+    ids=["unknown key", "head of no type", "text for a number", "unknown key of a type"],
+)
+def test_ray_would_refuse_a_typo(cluster, spoil, said):
+    spoil(cluster)
+    with pytest.raises(Exception, match=said):
+        validate_config(prepare_config(cluster))
+
+
+def test_what_rays_schema_does_not_check():
+    assert set(CLUSTER["provider"]) <= PROVIDER_KEYS
+    assert all(zone.startswith(CLUSTER["provider"]["region"]) for zone in _zones())
+    for kind in CLUSTER["available_node_types"].values():
+        node = kind["node_config"]
+        assert set(node) <= NODE_KEYS
+        assert node["ImageId"].startswith(("ami-", "resolve:ssm:/"))
+        for device in node["BlockDeviceMappings"]:
+            assert set(device) == {"DeviceName", "Ebs"}
+            assert set(device["Ebs"]) <= {"VolumeSize", "VolumeType"}
+        assert node.get("InstanceMarketOptions", {"MarketType": "spot"}) == {"MarketType": "spot"}
+
+
+def test_no_phones_land_on_the_head_and_workers_are_rich_in_memory():
+    kinds = CLUSTER["available_node_types"]
+    head = kinds[CLUSTER["head_node_type"]]
+    assert head["resources"] == {"CPU": 0}
+    workers = [kind for name, kind in kinds.items() if name != CLUSTER["head_node_type"]]
+    assert workers
+    for worker in workers:
+        assert worker["min_workers"] == 0 < worker["max_workers"] <= CLUSTER["max_workers"]
+        assert worker["node_config"]["InstanceType"].startswith("r")
+
+
+def test_every_node_installs_this_checkout_with_the_same_pins():
+    pins = (ROOT / "constraints.txt").read_text().split()
+    assert CLUSTER["file_mounts"] == {"/home/ubuntu/fedray": "."}
+    (install,) = [command for command in CLUSTER["setup_commands"] if "pip install" in command]
+    assert "-c constraints.txt" in install
+    (ray,) = [word for word in install.split() if word.startswith("ray==")]
+    assert ray in pins
+
+
+def test_the_dashboard_is_not_open_to_the_world():
+    (start,) = [command for command in CLUSTER["head_start_ray_commands"] if "--head" in command]
+    assert "--dashboard-host=127.0.0.1" in start
+
+
+def _zones():
+    return CLUSTER["provider"]["availability_zone"].split(",")
