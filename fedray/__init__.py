@@ -1,4 +1,4 @@
-"""fedray: would federated learning still work at the scale, with the phones and under the privacy rules of the real world?
+"""Would federated learning still work at the scale, with the phones and under the privacy rules of the real world?
 
     import fedray
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedray.config import Experiment
+    from fedray.data.export import write_outbreak as outbreak
     from fedray.errors import BadRow, FedrayError, PhonesLost, RunFailed, UserMistake, WouldNotFit
     from fedray.evaluating import evaluate
     from fedray.experiment import run
@@ -39,6 +40,7 @@ _HOMES = {
     "WouldNotFit": "fedray.errors",
     "evaluate": "fedray.evaluating",
     "load": "fedray.tracking.load",
+    "outbreak": "fedray.data.export:write_outbreak",
     "plan": "fedray.planning",
     "replay": "fedray.replaying",
     "run": "fedray.experiment",
@@ -59,6 +61,7 @@ __all__ = [
     "WouldNotFit",
     "evaluate",
     "load",
+    "outbreak",
     "plan",
     "replay",
     "run",
@@ -67,7 +70,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        found = getattr(importlib.import_module(_HOMES[name]), name)
+        module, _, inside = _HOMES[name].partition(":")
+        found = getattr(importlib.import_module(module), inside or name)
         globals()[name] = found  # the function, not the submodule of the same name that was just imported
         return found
     raise AttributeError(f"module 'fedray' has no attribute {name!r}")

@@ -15,7 +15,7 @@ from fedray.fleet.engine import InlineEngine
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.placement import place
 from fedray.planning import check_runs, used_columns
-from fedray.tracking.load import load
+from fedray.tracking.load import load, with_objects
 
 
 def evaluate(
@@ -23,6 +23,7 @@ def evaluate(
     *,
     data: Mapping[str, Any] | None = None,
     seed: int | None = None,
+    objects: Mapping[str, Any] | None = None,
     home: Path = Path(".fedray"),
     uri: str | None = None,
 ) -> dict[str, float]:
@@ -33,23 +34,27 @@ def evaluate(
         data: Knobs of the `data` section that differ, or another section with its `source`. All rows of a table are
             test rows unless it says otherwise.
         seed: Of the other outbreak; None: the run's own.
+        objects: What the run was given as Python objects, by knob: `{"model.name": Net}`.
         home: Where fedray's files are.
         uri: Of the MLflow store; None: as for `fedray.load`.
 
     Returns:
-        The metrics by name, `test_*` for the test outbreak or table, `train_*` where there are training rows.
+        The metrics of the test rows by name.
 
     Raises:
         UserMistake: If there is no such run, or the data lack a column that the model needs.
     """
     trained = load(run_id, uri=uri, home=home).only
-    experiment = _with_data(trained.experiment, data or {}, seed).with_({"fleet.engine": "inline"})
+    experiment = with_objects(trained.experiment, objects or {})
+    experiment = _with_data(experiment, data or {}, seed).with_({"fleet.engine": "inline"})
     check_runs(experiment)
     dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment))
     with Fleet(InlineEngine(), place(dataset.phones, "auto", 1), dataset) as fleet:
         driver = Driver(experiment.with_({"learning.keep_weights": 0}), fleet, run_id, home / "runs" / run_id)
         driver.standardise(trained.scaling)
-        return driver.evaluate(driver.begin(torch.from_numpy(trained.weights)))
+        found = driver.evaluate(driver.begin(torch.from_numpy(trained.weights)))
+    # These training rows are not those that the model was trained on.
+    return {name: value for name, value in found.items() if not name.startswith("train_")}
 
 
 def _with_data(experiment: Experiment, data: Mapping[str, Any], seed: int | None) -> Experiment:

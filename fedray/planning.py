@@ -119,20 +119,28 @@ def plan(experiment: Experiment) -> Plan:
     cluster = find_cluster(experiment)
     placement = place(rows.phones, experiment.fleet.phones_per_actor, cluster.cpus)
     needs = Needs(experiment, weights, rows.rows / rows.phones, cluster)
-    sums = 1 + max(_memory_vectors(run) for run in experiment.runs().values())
     return Plan(
         experiment=experiment,
         placement=placement,
         cluster=cluster,
         weights=weights,
         memory_bytes=needs.by_part(placement),
-        bytes_a_round={
-            "down": 4 * weights * sums * cluster.nodes,
-            "up": 8 * weights * sums * placement.actors,
-        },
+        bytes_a_round=_bytes_a_round(experiment, placement, weights, cluster.nodes),
         chosen=_chosen(experiment, placement),
         mend=needs.mend(placement),
     )
+
+
+def _bytes_a_round(experiment: Experiment, placement: Placement, weights: int, nodes: int) -> dict[str, int]:
+    """Of the variant that moves most: weights to each node and sums from each actor; or weights that hop."""
+    down = up = 0
+    for run in experiment.runs().values():
+        chosen = strategy(run.federation.strategy, run.federation.own_knobs())
+        vectors = 1 + chosen.memory
+        hops = 4 * weights * placement.actors
+        down = max(down, hops if chosen.hops else 4 * weights * vectors * nodes)
+        up = max(up, hops if chosen.hops else 8 * weights * vectors * placement.actors)
+    return {"down": down, "up": up}
 
 
 def _chosen(experiment: Experiment, placement: Placement) -> dict[str, dict[str, Any]]:
@@ -179,6 +187,10 @@ def _check_run(run: Experiment) -> int:
     network = models.build(
         model.name, in_features=features, hidden=model.hidden, arguments=model.arguments, seed=run.seed
     )
+    if chosen.plain_sgd and (run.learning.optimizer != "sgd" or run.learning.momentum):
+        value = f"{run.learning.optimizer}, momentum {run.learning.momentum:g}"
+        allowed = "this strategy is only right for plain SGD on the phones"
+        raise UserMistake(Problem("learning.optimizer", value, allowed, "set optimizer: sgd and momentum: 0"))
     if run.learning.device == "cuda" and chosen_device("auto") != "cuda":
         raise UserMistake(Problem("learning.device", "cuda", "there is no GPU that torch can use", "set it to cpu"))
     if run.learning.trainer == "vectorised" and not chosen.hops:

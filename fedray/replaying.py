@@ -6,7 +6,7 @@ fleet's update comes out again, and beside it that of a plain PyTorch loop that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from fedray.learning import task
 from fedray.learning.loop import LoopTrainer
 from fedray.learning.standardise import Scaling
 from fedray.planning import local_training, used_columns
-from fedray.tracking.load import experiment_of
+from fedray.strategies.registry import strategy
+from fedray.tracking.load import experiment_of, with_objects
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def replay(
     phone: int,
     round_number: int,
     *,
+    objects: Mapping[str, Any] | None = None,
     home: Path = Path(".fedray"),
     uri: str | None = None,
     on_batch: Callable[[int, float], None] | None = None,
@@ -84,6 +86,7 @@ def replay(
         run_id: Of a run or a variant.
         phone: Its id.
         round_number: From 1.
+        objects: What the run was given as Python objects, by knob: `{"model.name": Net}`.
         home: Where the run's experiment had its home.
         uri: Of the MLflow store; None: as for `fedray.load`.
         on_batch: Called with the step and its loss, in the plain loop.
@@ -100,6 +103,7 @@ def replay(
                 "RUN", run_id, f"is the parent of {variants}", "give the run id of one of them (fedray ui shows them)"
             )
         )
+    experiment = with_objects(experiment, objects or {})
     dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment))
     _refuse_unknown(experiment, dataset, phone, round_number)
     folder = home / "runs" / run_id
@@ -114,7 +118,7 @@ class _Replayed:
         self.cohort = cohort_rule(experiment, dataset.phones)
         scaled = load_numpy(_kept(kept_scaling(folder), folder))
         spec = replace(run_spec(experiment, dataset, folder.name, folder), scaling=Scaling(**scaled))
-        hops = experiment.federation.strategy == "sequential"
+        hops = strategy(experiment.federation.strategy, experiment.federation.own_knobs()).hops
         # Where the model hops, it comes to this phone as the phones before it left it.
         self.phones = Phones(0, 0 if hops else phone, phone + 1, dataset)
         self.run, self.shard = self.phones.opened(spec)

@@ -6,8 +6,8 @@ import pytest
 from torch import nn
 
 from fedray.config import STRATEGIES, Experiment, OutbreakData
-from fedray.errors import UserMistake
 from fedray.config.strategies import FedAvg, FedProx, Scaffold
+from fedray.errors import UserMistake
 
 
 class Net(nn.Module):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fedray.config import Experiment, TableData
-from fedray.errors import UserMistake
 from fedray.config.file import read
+from fedray.errors import UserMistake
 
 DOCUMENTED = """\
 name: outbreak-10k

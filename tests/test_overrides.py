@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedray.config import Experiment, OutbreakData
-from fedray.errors import UserMistake
 from fedray.config.file import changed, parse_overrides, read, to_yaml
+from fedray.errors import UserMistake
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ UNTRANSLATED = "as pydantic says it"  # the context of a validation whose caller
 class OutbreakData(Section):
     """A simulated outbreak, and who of its people carries a phone. Two independent ones a seed: train and test."""
 
-    source: Literal["outbreak"] = "outbreak"
+    source: Literal["outbreak"] = Field("outbreak", description="rows are simulated")
     people: Annotated[int, Field(ge=10, le=100_000_000, strict=True)] = Field(10_000, description="people simulated")
     days: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(50, description="days recorded")
     phones: Count = Field(500, description="people who carry a phone")
@@ -61,8 +61,8 @@ class OutbreakData(Section):
         "random", description="who carries a phone: random people (nested over sizes) or those with the lowest ids"
     )
     contacts_per_person: Positive = Field(5.0, description="mean number of contacts of a person")
-    infection_probability: Probability = Field(0.25, description="a day and contact")
-    healing_probability: Probability = Field(0.1, description="a day; who heals is immune from then on")
+    infection_probability: Probability = Field(0.25, description="per day and contact")
+    healing_probability: Probability = Field(0.1, description="per day; who heals is immune from then on")
     temperature_healthy: Finite = Field(37.0, description="mean, degrees Celsius")
     temperature_infected: Finite = Field(38.0, description="mean, degrees Celsius")
     temperature_sd: NotNegative = Field(0.5, description="degrees Celsius")
@@ -90,7 +90,7 @@ class OutbreakData(Section):
 class TableData(Section):
     """The user's own table: one row an observation, a column that names the phone."""
 
-    source: Literal["table"]
+    source: Literal["table"] = Field(description="rows are the user's own")
     path: Path = Field(description="a Parquet or CSV file")
     phone: str = Field(description="the column that names the phone (integer or text)")
     time: str | None = Field(None, description="the column that orders a phone's rows (integer); null: file order")
@@ -117,7 +117,10 @@ class Task(Section):
         "log10_infected",
         description="log10_infected, log10p1_infected, or a column's name; derived on the phone",
     )
-    features: tuple[str, ...] = ("infected", "immune", "temperature", "distance", "cough")
+    features: tuple[str, ...] = Field(
+        ("infected", "immune", "temperature", "distance", "cough"),
+        description="columns that the network sees, in order",
+    )
     standardise: tuple[str, ...] = Field(
         ("temperature", "distance"), description="features to centre and scale, by sums over all phones' training rows"
     )
@@ -175,11 +178,11 @@ class Model(Section):
 class Learning(Section):
     """Local training on a phone, and how many rounds of it."""
 
-    rounds: Annotated[int, Field(ge=0, strict=True)] = 20
+    rounds: Annotated[int, Field(ge=0, strict=True)] = Field(20, description="of training; 0 only evaluates")
     local_epochs: Count = Field(1, description="passes over a phone's rows a round")
     batch_size: Count = Field(10, description="rows a step")
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="on the phone; starts anew each round")
-    learning_rate: Positive = 0.1
+    learning_rate: Positive = Field(0.1, description="of the local optimiser")
     momentum: Share = Field(0.0, description="of sgd")
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
     trainer: Literal["vectorised", "loop"] = Field("vectorised", description="many phones at once, or one by one")
@@ -200,7 +203,7 @@ class Fleet(Section):
     max_lost_phones: Annotated[int, Field(ge=0, strict=True)] = Field(
         0, description="phones that may drop out of a round before the run ends"
     )
-    gpus_per_actor: NotNegative = 0.0
+    gpus_per_actor: NotNegative = Field(0.0, description="GPUs, or a share of one, that Ray gives each actor")
 
 
 class Privacy(Section):
@@ -229,7 +232,9 @@ class Experiment(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
         "experiment", description="letters, digits, dots, dashes and underscores, beginning with a letter or a digit"
     )
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)] = 1
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)] = Field(
+        1, description="of every draw: outbreaks, who carries a phone, first weights, cohorts, shuffles"
+    )
     home: Path = Field(Path(".fedray"), description="shards, checkpoints and the default MLflow store live here")
     data: Data = Field(default_factory=OutbreakData)
     task: Task = Field(default_factory=Task)
@@ -237,7 +242,9 @@ class Experiment(Section):
     learning: Learning = Field(default_factory=Learning)
     federation: AnyFederation = Field(default_factory=FedAvg)
     fleet: Fleet = Field(default_factory=Fleet)
-    baselines: tuple[Literal["mean", "boosting"], ...] = ("mean",)
+    baselines: tuple[Literal["mean", "boosting"], ...] = Field(
+        ("mean",), description="references beside the runs; boosting pools the rows of all phones, on purpose"
+    )
     privacy: Privacy = Field(default_factory=Privacy)
     devices: Devices = Field(default_factory=Devices)
     tracking: Tracking = Field(default_factory=Tracking)

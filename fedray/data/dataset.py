@@ -1,6 +1,6 @@
 """What may be known of prepared rows without opening them: the manifest of a data set, and whether it is whole.
 
-A data set is a directory of Parquet files with a `manifest.json`, which is written last. What the rows are is the
+A data set is a directory of Parquet files with a `_manifest.json`, which is written last. What the rows are is the
 sources' business, how files come about is `writing`'s, how rows come out again is `reading`'s.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from fedray.errors import Problem, UserMistake
 
 SPLITS = ("train", "test")
-MANIFEST = "manifest.json"
+MANIFEST = "_manifest.json"  # readers of a whole folder pass over names that begin like this
 FORMAT = 1  # of files and rows together: raise it whenever the same knobs would give other bytes
 
 
@@ -97,7 +97,7 @@ class Dataset:
         return dataset
 
     def manifest(self) -> str:
-        """The text of `manifest.json`."""
+        """The text of `_manifest.json`."""
         entries = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "path"}
         entries["files"] = [asdict(file) for file in self.files]
         return json.dumps({"format": FORMAT, **entries}, indent=1, ensure_ascii=False)

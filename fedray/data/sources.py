@@ -40,7 +40,7 @@ from fedray.errors import Problem, UserMistake
 Progress = Callable[[str, int, int], None]
 Series = dict[str, list[float]]
 
-NAMES_FILE = "phones.parquet"
+NAMES_FILE = "_phones.parquet"
 _WHICH = {"train": TRAIN, "test": TEST}
 _SENSORS = ("temperature", "distance", "cough")
 

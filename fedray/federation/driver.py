@@ -102,7 +102,8 @@ class Driver:
 
     def begin(self, weights: torch.Tensor) -> RunState:
         """The state before round 1, from initial weights `[D]`."""
-        return RunState(0, self.strategy.begin(weights))
+        chosen = {"fleet.phones_per_actor": self.fleet.placement.phones_per_actor}
+        return RunState(0, self.strategy.begin(weights), chosen)
 
     def standardise(self, known: Scaling | None = None) -> Scaling:
         """Get the fleet ready, with features centred and scaled by two passes of sums over all phones.

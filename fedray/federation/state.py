@@ -32,8 +32,8 @@ class RunState:
 
     def to_bytes(self) -> bytes:
         """The state in the safetensors format: a JSON header and plain numbers, no pickle."""
-        tensors = {"weights": self.server.weights.contiguous()}
-        tensors |= {f"server.{name}": tensor.contiguous() for name, tensor in self.server.tensors.items()}
+        tensors = {"weights": self.server.weights.clone()}
+        tensors |= {f"server.{name}": tensor.clone() for name, tensor in self.server.tensors.items()}
         header = {"format": FORMAT, "round": self.round, "chosen": dict(self.chosen)}
         return save(tensors, metadata={"fedray": json.dumps(header, sort_keys=True)})
 
@@ -48,19 +48,20 @@ class RunState:
             length = int.from_bytes(data[:8], "little")
             header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["fedray"])
             tensors = load(data)
+            number, chosen, written = header["round"], header["chosen"], header["format"]
+            weights = tensors.pop("weights") if written == FORMAT else None
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise UserMistake(
                 Problem("run state", f"{len(data)} bytes", "must be what RunState.to_bytes wrote", str(error))
             ) from error
-        if header["format"] != FORMAT:
+        if weights is None:
             raise UserMistake(
                 Problem(
                     "run state",
-                    f"format {header['format']}",
+                    f"format {written}",
                     f"this fedray reads format {FORMAT}",
                     "use the version of fedray that wrote it",
                 )
             )
-        weights = tensors.pop("weights")
         moments = {name.removeprefix("server."): tensor for name, tensor in tensors.items()}
-        return cls(header["round"], Server(weights, moments), header["chosen"])
+        return cls(number, Server(weights, moments), chosen)

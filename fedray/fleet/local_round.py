@@ -112,7 +112,7 @@ class LocalRound:
             sums, keep, dropped = self._add_up(shard, block[chosen], sent, trained)
             total = merged(total, sums)
             lost += dropped
-            memory[torch.from_numpy(block[chosen][keep] - shard.first)] = sent.memory[torch.from_numpy(keep)]
+            memory[torch.from_numpy(block[chosen][keep] - shard.first)] = sent.memory[torch.from_numpy(keep)].cpu()
         return total, lost, memory
 
     def visit(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, dict[str, Int64], list[Lost]]:
@@ -144,6 +144,7 @@ class LocalRound:
         blocked = self._batches(shard, ids, start.round, 1 if self.looped else LEAST_WIDTH)
         order = torch.from_numpy(blocked.phones)
         padded = torch.cat([memory, memory.new_zeros(len(order) - len(ids), memory.shape[1])])[order]
+        padded = padded.to(start.weights.device)
         correct = self.correction(start)
         trained = (trainer or self.trainer).train(start.weights, shard.examples, blocked, correct, padded)
         real = blocked.phones < len(ids)
@@ -151,7 +152,7 @@ class LocalRound:
         sent = self.strategy.send(
             Local(
                 updates=kept.updates,
-                steps=torch.from_numpy(blocked.steps[real]),
+                steps=torch.from_numpy(blocked.steps[real]).to(start.weights.device),
                 memory=padded[torch.from_numpy(real)],
                 broadcast=start.extra,
                 learning_rate=self.training.learning_rate,
@@ -199,5 +200,5 @@ class LocalRound:
         sums["phones"] = ones[keep].sum()
         sums["seen"] = trained.seen[keep].sum()
         sums["loss"] = to_limbs(trained.losses[keep]).sum(axis=1)
-        why = f"its update is not finite or larger than {LARGEST_UPDATE:g}"
+        why = f"what it sent ({', '.join(matrices)}) is not finite or larger than {LARGEST_UPDATE:g}"
         return sums, keep, [Lost(int(phone), why) for phone in ids[~keep]]

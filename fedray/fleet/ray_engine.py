@@ -1,7 +1,10 @@
 """Phones as Ray actors: on a cluster that was named, or on a local one that is started and ended here."""
 
+# ruff: noqa: E402 - Ray reads its environment when it is imported
+
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -14,6 +17,8 @@ from typing import Any
 # would leave the machine.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# In a notebook Ray asks for widgets that nothing here draws with.
+logging.getLogger("ray.widgets").setLevel(logging.ERROR)
 
 import ray
 

@@ -24,6 +24,7 @@ class Scaffold(Strategy):
 
     memory = 1
     corrects = True
+    plain_sgd = True  # option II takes the update for a sum of gradients
 
     def __init__(self, server_learning_rate: float = 1.0) -> None:
         self.server = fedavg(server_learning_rate)

@@ -79,11 +79,13 @@ class Strategy:
         memory: How many private vectors of D numbers each phone keeps from round to round.
         hops: The model visits the phones one after another, and nothing is averaged.
         corrects: `correct` does something; where it doesn't, phones skip the call.
+        plain_sgd: Only right where phones take plain gradient steps, without momentum or Adam.
     """
 
     memory = 0
     hops = False
     corrects = False
+    plain_sgd = False
 
     def broadcast(self, server: Server) -> Mapping[str, Tensor]:
         """What is sent to every phone of the cohort beside the weights, `[D]` each, by name."""

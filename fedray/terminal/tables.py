@@ -45,7 +45,10 @@ def show_result(result: Result, watched: Mapping[str, float], total: float, open
         console.print(sentence, soft_wrap=not console.is_terminal)
     console.print()
     console.print(_stages(result, watched))
-    console.print(f"{duration(total)} in all. To open the runs in MLflow:\n\n    {opener}\n", soft_wrap=True)
+    console.print("For fedray replay and fedray evaluate, RUN is one of")
+    for name, run in result.runs.items():
+        console.print(f"    {run.run_id}  {name}", soft_wrap=True)
+    console.print(f"\n{duration(total)} in all. To open the runs in MLflow:\n\n    {opener}\n", soft_wrap=True)
 
 
 def show_plan(planned: Plan, seconds: Mapping[str, Any]) -> None:

@@ -169,9 +169,10 @@ def _line(panel: Axes, points: Sequence[Point], metric: str, name: str, place: i
 
 
 def _points_by_run(runs: Result | PointsByRun) -> dict[str, list[Point]]:
-    if isinstance(runs, Result):
-        return {name: list(run.points) for name, run in runs.runs.items()}
-    return {name: list(points) for name, points in runs.items()}
+    """The points by run, without round 0: an untrained network is so far off that it would flatten all that follows."""
+    points = {name: run.points for name, run in runs.runs.items()} if isinstance(runs, Result) else runs
+    trained = {name: [point for point in rows if point.round] for name, rows in points.items()}
+    return {name: rows or list(points[name]) for name, rows in trained.items()}
 
 
 def _score(points: Mapping[str, Sequence[Point]]) -> tuple[str, str]:

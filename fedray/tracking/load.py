@@ -51,6 +51,31 @@ class Recorded:
         )
 
 
+def with_objects(experiment: Experiment, objects: Mapping[str, Any]) -> Experiment:
+    """An experiment from the record with the objects that it was given from Python, by knob: `{"model.name": Net}`.
+
+    Raises:
+        UserMistake: If one is still missing.
+    """
+    whole = experiment.with_(objects) if objects else experiment
+    task, places = whole.task, {"model.name": whole.model.name, "federation.strategy": whole.federation.strategy}
+    places |= {"task.loss": task.loss, "task.target": task.target}
+    places |= {f"task.metrics[{place}]": metric for place, metric in enumerate(task.metrics)}
+    missing = [
+        Problem(
+            knob,
+            f"{value.__module__}.{value.__qualname__}",
+            "was an object given from Python, of which only the name is recorded",
+            f'give it again: objects={{"{knob.split("[")[0]}": ...}}',
+        )
+        for knob, value in places.items()
+        if isinstance(value, Recorded)
+    ]
+    if missing:
+        raise UserMistake(missing)
+    return whole
+
+
 def load(run_id: str, *, uri: str | None = None, home: Path = DEFAULT_HOME) -> Result:
     """What came of an experiment that was recorded in MLflow.
 

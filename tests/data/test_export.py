@@ -34,7 +34,7 @@ def test_the_csv_file_holds_the_same_rows(small, tmp_path, monkeypatch):
     table = pq.read_table(dataset.path / "train-00000.parquet").to_pandas()
     read = pd.read_csv(dataset.path / "outbreak.csv", dtype=dict(COLUMNS))
     pd.testing.assert_frame_equal(read, table)
-    assert {path.name for path in dataset.path.iterdir()} == {"outbreak.csv", "train-00000.parquet", "manifest.json"}
+    assert {path.name for path in dataset.path.iterdir()} == {"outbreak.csv", "train-00000.parquet", "_manifest.json"}
 
 
 def test_the_same_again_is_used_again_and_csv_may_follow(small, tmp_path):

@@ -280,7 +280,7 @@ class TestWholeOrNothing:
     )
     def test_what_is_not_whole_is_refused_and_written_anew(self, tmp_path, harm):
         whole = prepare(REFERENCE, 1, tmp_path)
-        manifest, shard = whole.path / "manifest.json", whole.path / "train-00000.parquet"
+        manifest, shard = whole.path / "_manifest.json", whole.path / "train-00000.parquet"
         entries = json.loads(manifest.read_text())
         if harm == "no manifest":
             manifest.unlink()

@@ -49,16 +49,20 @@ def test_the_four_panels_of_an_outbreak() -> None:
 
 def test_curves_of_several_runs_differ_in_more_than_colour() -> None:
     runs = {
-        name: [Point(step, f"{split}_mse", start / (step + 1)) for step in range(3) for split in ("train", "test")]
+        name: [Point(step, f"{split}_mse", start / (step + 1)) for step in range(6) for split in ("train", "test")]
         + [Point(2, "mean_predictor_mse", 0.75)]
-        for name, start in (("a", 6.0), ("b", 9.0))
+        for name, start in (("a", 24.0), ("b", 36.0))
     }
     figure = curves(runs)
     assert size(figure) == (1200, 800)
     train, test = figure.axes
     assert train.get_ylabel() == "mean squared error (logarithmic)"
     assert (train.get_xlabel(), test.get_xlabel()) == ("round", "round")
-    assert lines(figure, 1) == {"a": [6.0, 3.0, 2.0], "b": [9.0, 4.5, 3.0], "mean predictor": [0.75, 0.75]}
+    assert lines(figure, 1) == {
+        "a": [12.0, 8.0, 6.0, 4.8, 4.0],
+        "b": [18.0, 12.0, 9.0, 7.2, 6.0],
+        "mean predictor": [0.75, 0.75],
+    }
     looks = {(line.get_linestyle(), line.get_marker()) for line in test.get_lines()}
     assert len(looks) == 3
 
@@ -66,7 +70,7 @@ def test_curves_of_several_runs_differ_in_more_than_colour() -> None:
 def test_curves_of_a_result_and_of_a_task_with_its_own_loss() -> None:
     figure = curves(result_of(run_result(Experiment(name="study"), test_mse=1.0)))
     assert figure.get_suptitle() == "study, seed 1"
-    assert lines(figure, 0) == {"main": [0.5, 1.5, 2.5]}
+    assert lines(figure, 0) == {"main": [1.5, 2.5]}
     figure = curves({"main": [Point(0, "test_loss", 0.7), Point(1, "test_loss", 0.6)]})
     assert [panel.get_ylabel() for panel in figure.axes] == ["loss"]
 
