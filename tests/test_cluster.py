@@ -66,7 +66,8 @@ def test_no_phones_land_on_the_head_and_workers_are_rich_in_memory():
     workers = [kind for name, kind in kinds.items() if name != CLUSTER["head_node_type"]]
     assert workers
     for worker in workers:
-        assert worker["min_workers"] == 0 < worker["max_workers"] <= CLUSTER["max_workers"]
+        # fedray places actors on the machines that are there when it starts
+        assert 0 < worker["min_workers"] <= worker["max_workers"] <= CLUSTER["max_workers"]
         assert worker["node_config"]["InstanceType"].startswith("r")
 
 
