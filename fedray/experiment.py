@@ -252,7 +252,7 @@ class Clock:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.shared: dict[str, float] = {"outbreak": 0.0, "shards": 0.0, "start": 0.0}
-        self._stage, self._began = "", 0.0
+        self._stage, self._told, self._began = "", "", 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -272,5 +272,6 @@ class Clock:
         if self._stage in self.shared:
             self.shared[self._stage] += now - self._began
         self._stage, self._began = name, now
-        if name:
+        if name and name != self._told:  # a stage may be left and gone on with
             self.watch.stage(name)
+            self._told = name
