@@ -46,7 +46,7 @@ def evaluate(
     """
     trained = load(run_id, uri=uri, home=home).only
     experiment = with_objects(trained.experiment, objects or {})
-    experiment = _with_data(experiment, data or {}, seed).with_({"fleet.engine": "inline"})
+    experiment = _with_data(experiment, data or {}, seed).with_({"fleet.engine": "inline", "learning.device": "cpu"})
     check_runs(experiment)
     dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment))
     with Fleet(InlineEngine(), place(dataset.phones, "auto", 1), dataset) as fleet:

@@ -334,4 +334,4 @@ def start_engine(planned: Plan) -> Engine:
         return InlineEngine()
     from fedray.fleet.ray_engine import RayEngine
 
-    return RayEngine(None, fleet.gpus_per_actor, OBJECT_STORE_BYTES)
+    return RayEngine("local", fleet.gpus_per_actor, OBJECT_STORE_BYTES)

@@ -157,13 +157,13 @@ class _Replayed:
         if self.run.memory.width:
             for earlier in range(1, number):
                 if len(self.cohort.members(earlier, self.phone, self.phone + 1)):
-                    start = self._start(earlier)
-                    sent, _, _ = self.run.local_round.train_block(self.shard, np.array([self.phone]), start, memory)
-                    memory = sent.memory
+                    ids, start = np.array([self.phone]), self._start(earlier)
+                    _, _, memory = self.run.local_round.train(self.shard, ids, start, memory)
         return memory
 
     def _start(self, number: int) -> Broadcast:
         tensors = load_file(_kept(kept_broadcast(self.folder, number), self.folder))
+        tensors = {name: tensor.to(self.run.device) for name, tensor in tensors.items()}
         return Broadcast(number, tensors.pop("weights"), tensors)
 
 

@@ -1,10 +1,11 @@
 """The rooms import downwards only, and each heavy library has one room; pyproject.toml draws the arrows."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ROOT / "fedray"
@@ -25,9 +26,11 @@ def imported(path):
     return names
 
 
-def test_the_arrows_hold(capsys):
-    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
-    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+def test_the_arrows_hold():
+    # In a process of its own: it switches off the loggers of the one that it runs in.
+    command = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
+    done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("path", modules("."), ids=lambda path: str(path.relative_to(ROOT)))

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 # Ray reads these when it is imported. Under `uv run` it would ship the working folder to every worker; usage statistics
@@ -27,6 +27,13 @@ from fedray.errors import Problem, RunFailed, UserMistake
 from fedray.fleet.engine import Died, OnStarted
 from fedray.fleet.messages import Answer, Failure, Order
 from fedray.fleet.placement import MIB, Placement
+
+DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ActorUnschedulableError,
+)
+"""What Ray raises for an actor that will not answer; the last two are no kinds of the first."""
 
 GATHERED_AT_ONCE = 64
 """Answers a `ray.wait`: its cost grows with the number of references (0.19 s for 1,000), so few calls take many."""
@@ -73,20 +80,16 @@ class RayEngine:
         Raises:
             RunFailed: If one dies while it starts.
         """
-        from fedray.fleet.actor import PhoneActor
-
         # A share of a CPU each, so that they spread over nodes by CPU and all have a place at once.
         cpus = min(1.0, int(self.cpus / placement.actors * 1000) / 1000)
-        actor_class: Any = PhoneActor
-        self._make = actor_class.options(num_cpus=cpus, num_gpus=self.gpus_per_actor or None)
         self._ranges, self._dataset = placement.ranges, ray.put(dataset)
-        self._actors = [self._make.remote(number, *ids, self._dataset) for number, ids in enumerate(self._ranges)]
+        self._actors = [self._actor(number, cpus) for number in range(placement.actors)]
         waiting = [actor.ready.remote() for actor in self._actors]
         while waiting:
             done, waiting = ray.wait(waiting, num_returns=min(GATHERED_AT_ONCE, len(waiting)), timeout=1.0)
             try:
                 ray.get(done)
-            except ray.exceptions.RayActorError as error:
+            except DEATHS as error:
                 # An actor reads no row before its first order, so what it says here may be told.
                 said = str(error).strip().splitlines()[-1]
                 raise RunFailed(
@@ -95,11 +98,19 @@ class RayEngine:
                 ) from error
             on_started(len(self._actors) - len(waiting), len(self._actors))
 
+    def _actor(self, number: int, cpus: float) -> Any:
+        from fedray.fleet.actor import PhoneActor
+
+        actor_class: Any = PhoneActor
+        placed = actor_class.options(num_cpus=cpus, num_gpus=self.gpus_per_actor or None)
+        return placed.remote(number, *self._ranges[number], self._dataset)
+
     def replace(self, actor: int) -> None:
         """Start a new, unprepared actor in the place of one that died."""
         self._waiting = {reference: other for reference, other in self._waiting.items() if other[0] != actor}
         ray.kill(self._actors[actor])
-        self._actors[actor] = self._make.remote(actor, *self._ranges[actor], self._dataset)
+        # It asks for no CPU: after the loss of a node there may be none left, and it must live somewhere.
+        self._actors[actor] = self._actor(actor, 0.0)
 
     def share(self, value: Any) -> Any:
         """Put a value into the object store, from which each node fetches it once."""
@@ -122,7 +133,7 @@ class RayEngine:
     def _answer(self, reference: Any, actor: int, order: Order) -> Answer | Died:
         try:
             answer: Answer = ray.get(reference)
-        except ray.exceptions.RayActorError as error:
+        except DEATHS as error:
             return Died(actor, type(error).__name__)
         except ray.exceptions.RayError as error:
             # What crosses to the actor or back could not be unpickled there; the text may quote it, so it isn't kept.
@@ -132,12 +143,15 @@ class RayEngine:
 
     def stop(self) -> None:
         """End all actors, and the cluster if it was started here."""
-        for actor in self._actors:
-            ray.kill(actor)
-        self._actors, self._waiting = [], {}
-        if self.started_cluster:
-            ray.shutdown()
-            self.started_cluster = False
+        try:
+            for actor in self._actors:
+                with suppress(ray.exceptions.RayError):
+                    ray.kill(actor)
+        finally:
+            self._actors, self._waiting = [], {}
+            if self.started_cluster:
+                self.started_cluster = False
+                ray.shutdown()
 
 
 def _refuse_silence(address: str) -> None:
@@ -175,9 +189,11 @@ def each_death_once(answers: list[Answer | Died]) -> list[Answer | Died]:
 def _sigterm_kept() -> Iterator[None]:
     """Connecting to Ray sets a handler of SIGTERM that ends the process; whoever has set one before keeps it."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @_sigterm_kept()

@@ -95,7 +95,7 @@ def read_rows(
         file, row = _place(dataset, reader, first, split, bad)
         raise BadRow("the derived target is not finite", file, ", ".join(target.columns), row)
     columns = [rows.columns[name] for name in features]
-    wide = any(column.dtype.itemsize > 4 or column.dtype == np.int32 for column in columns)
+    wide = any(not np.can_cast(column.dtype, np.float32, "safe") for column in columns)
     matrix = np.empty((count, len(columns)), dtype=np.float64 if wide else np.float32)
     for place, column in enumerate(columns):
         matrix[:, place] = column

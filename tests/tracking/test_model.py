@@ -87,7 +87,10 @@ def test_weights_come_back_bit_for_bit_with_their_scaling(tmp_path: Path) -> Non
 
     weights = np.array([0.1, -0.0, 1e-45, np.float32(1) / 3], dtype=np.float32)
     saved.save_weights(tmp_path / "w.safetensors", weights, network())
-    assert saved.read_weights(tmp_path / "w.safetensors").tobytes() == weights.tobytes()
+    read, scaling = saved.read_weights(tmp_path / "w.safetensors")
+    assert read.tobytes() == weights.tobytes()
+    assert scaling is not None
+    np.testing.assert_array_equal(scaling.mean, network().mean.numpy())
     tensors = load_file(tmp_path / "w.safetensors")
     np.testing.assert_array_equal(tensors["mean"], network().mean.numpy())
     np.testing.assert_array_equal(tensors["scale"], network().scale.numpy())
