@@ -57,7 +57,8 @@ def test_the_page_opens_and_nothing_is_left_behind(home: Path) -> None:
 def test_ctrl_c_ends_it_cleanly(home: Path) -> None:
     port = free_port()
     script = (
-        "import sys; from pathlib import Path; from fedray.tracking import ui; "
+        "import signal, sys; from pathlib import Path; from fedray.tracking import ui; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background jobs start with it ignored
         f"sys.exit(ui.serve(None, Path({str(home)!r}), {port}))"
     )
     process = subprocess.Popen(
