@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,7 +95,8 @@ def run(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False
     from fedray.experiment import run as run_experiment
     from fedray.terminal.progress import watching
 
-    with watching() as watch:
+    # Ray's warnings go to standard output, which is for results.
+    with watching() as watch, redirect_stdout(sys.stderr):
         try:
             result = run_experiment(experiment, watch=watch)
         except KeyboardInterrupt:
