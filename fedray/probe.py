@@ -119,7 +119,7 @@ class _MadeUp:
         drawn = torch.randn(rows + 1, features, generator=torch.Generator().manual_seed(0))
         targets = (drawn[:, 0] > 0).float()  # 0 and 1 suit a loss for numbers as well as one for classes
         examples = Examples(drawn.to(self.device), targets.to(self.device))
-        return Shard(0, np.arange(self.phones + 1) * self.rows, examples)
+        return Shard(np.arange(self.phones), np.arange(self.phones + 1) * self.rows, examples)
 
     def seconds_a_phone(self, seconds: float) -> float:
         """Of local training, one epoch."""

@@ -145,7 +145,7 @@ class _Replayed:
         return Replay(
             phone=self.phone,
             round=number,
-            rows=int(np.diff(self.shard.offsets)[self.phone - self.shard.first]),
+            rows=int(self.shard.rows(ids)[0]),
             losses=losses,
             update=alone.updates[0].cpu().numpy(),
             fleet_update=fleet.updates[0].cpu().numpy(),

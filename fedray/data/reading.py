@@ -24,33 +24,35 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(eq=False, repr=False)
 class Rows:
-    """The rows of a range of phones.
+    """The rows of some phones.
 
     Attributes:
-        first: The first phone.
-        last: The last phone plus one.
-        offsets: Rows of phone `first + i` are `offsets[i]:offsets[i + 1]`, int64 `[last - first + 1]`; a phone may
-            have none.
+        ids: Of the phones, rising, `[phones]`.
+        offsets: Rows of phone `ids[i]` are `offsets[i]:offsets[i + 1]`, int64 `[phones + 1]`; a phone may have none.
         columns: The wanted columns, `[offsets[-1]]` each, in their stored types (text as objects).
     """
 
-    first: int
-    last: int
+    ids: Int64
     offsets: Int64
     columns: dict[str, Array]
 
     def __repr__(self) -> str:
-        return f"<Rows of phones {self.first}..{self.last - 1}: {int(self.offsets[-1])} rows>"
+        phones = f"{self.ids[0]}..{self.ids[-1]}" if len(self.ids) else "nobody"
+        return f"<Rows of phones {phones}: {int(self.offsets[-1])} rows>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a shard never leaves the process that reads it: rows can't be pickled or copied")
 
 
 class ShardReader(Protocol):
-    """Whatever gives the rows of a range of phones."""
+    """Whatever gives the rows of phones."""
 
     def read(self, first: int, last: int, split: str, columns: Sequence[str]) -> Rows:
         """The rows of phones `first..last-1` in a split."""
+        ...
+
+    def pick(self, ids: Int64, split: str, columns: Sequence[str]) -> Rows:
+        """The rows of some phones, whose ids rise, in a split."""
         ...
 
 
@@ -97,7 +99,25 @@ class ParquetShards:
         # Column by column, so that only one of them is there twice.
         phones = np.concatenate(parts["phone"]) if parts["phone"] else np.empty(0, dtype=np.int32)
         offsets = np.searchsorted(phones, np.arange(first, last + 1)).astype(np.int64)
-        return Rows(first, last, offsets, {name: self._column(name, parts.pop(name)) for name in names})
+        ids = np.arange(first, last, dtype=np.int64)
+        return Rows(ids, offsets, {name: self._column(name, parts.pop(name)) for name in names})
+
+    def pick(self, ids: Int64, split: str, columns: Sequence[str]) -> Rows:
+        """The rows of some phones, whose ids rise; all between the first and the last of them are read for it.
+
+        Raises:
+            BadRow, ValueError: As `read`.
+        """
+        if not len(ids):
+            return self.read(0, 0, split, columns)
+        whole = self.read(int(ids[0]), int(ids[-1]) + 1, split, columns)
+        places = ids - ids[0]
+        counts = np.diff(whole.offsets)
+        wanted = np.zeros(len(counts), dtype=bool)
+        wanted[places] = True
+        rows = np.repeat(wanted, counts)
+        offsets = np.concatenate([[0], np.cumsum(counts[places])])
+        return Rows(ids, offsets, {name: column[rows] for name, column in whole.columns.items()})
 
     def _column(self, name: str, parts: list[Array]) -> Array:
         if parts:

@@ -6,7 +6,7 @@ Also one phone's part of it alone, for replay.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -36,22 +36,35 @@ class Broadcast:
     extra: Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Shard:
-    """The training rows of an actor's phones as the network sees them; never leaves the actor.
+    """Rows of some of an actor's phones as the network sees them; never leaves the actor.
 
     Attributes:
-        first: Id of the first phone.
-        offsets: Rows of phone first + i are `offsets[i]:offsets[i + 1]`.
+        ids: Of the phones, rising, `[phones]`.
+        offsets: Rows of phone `ids[i]` are `offsets[i]:offsets[i + 1]`, `[phones + 1]`.
         examples: All rows, and a spare one.
+        day: Of each row, `[rows]`, any integer type; empty where no days are wanted.
     """
 
-    first: int
+    ids: Int64
     offsets: Int64
     examples: Examples
+    day: npt.NDArray[np.integer] = field(default_factory=lambda: np.empty(0, dtype=np.int16))
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a shard never leaves the actor that holds it")
+
+    def places(self, ids: Int64) -> Int64:
+        """Where phones stand in `ids`; they must be there."""
+        if len(self.ids) and self.ids[-1] - self.ids[0] == len(self.ids) - 1:
+            return np.asarray(ids - self.ids[0])
+        return np.asarray(np.searchsorted(self.ids, ids))
+
+    def rows(self, ids: Int64) -> Int64:
+        """How many rows each of some phones has."""
+        places = self.places(ids)
+        return self.offsets[places + 1] - self.offsets[places]
 
 
 class LocalRound:
@@ -108,11 +121,11 @@ class LocalRound:
         lost: list[Lost] = []
         for begin in range(0, len(ids), WIDTH):
             block = ids[begin : begin + WIDTH]
-            sent, trained, chosen = self.train_block(shard, block, start, memory[torch.from_numpy(block - shard.first)])
+            sent, trained, chosen = self.train_block(shard, block, start, memory[torch.from_numpy(shard.places(block))])
             sums, keep, dropped = self._add_up(shard, block[chosen], sent, trained)
             total = merged(total, sums)
             lost += dropped
-            memory[torch.from_numpy(block[chosen][keep] - shard.first)] = sent.memory[torch.from_numpy(keep)].cpu()
+            memory[torch.from_numpy(shard.places(block[chosen][keep]))] = sent.memory[torch.from_numpy(keep)].cpu()
         return total, lost, memory
 
     def visit(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, dict[str, Int64], list[Lost]]:
@@ -170,7 +183,7 @@ class LocalRound:
 
     def _batches(self, shard: Shard, ids: Int64, round_number: int, least: int) -> Batches:
         empty = max(0, least - len(ids))
-        places = ids - shard.first
+        places = shard.places(ids)
         starts, ends = shard.offsets[places], shard.offsets[places + 1]
         return batches(
             seed=self.seed,
@@ -189,7 +202,7 @@ class LocalRound:
         """Exact sums of those phones whose update is finite and small enough, which those are, and the others."""
         matrices = {name: matrix.detach().cpu().numpy() for name, matrix in sent.sums.items()}
         keep = np.logical_and.reduce([fits(matrix) for matrix in matrices.values()]) & limbs_hold(trained.losses)
-        rows = np.diff(shard.offsets)[ids - shard.first]
+        rows = shard.rows(ids)
         ones = np.ones_like(rows)
         weights = rows if self.weighting == "samples" else ones
         sums = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ class RunSpec:
         longest: Rows of the longest phone of all, by split.
         total_weight: Of all phones, for the grid of the sums.
         memory_folder: Where phones keep private vectors from round to round.
+        shards: Where an actor's rows are, see `fleet.held`.
+        mapped_folder: For `mapped`, where the files are.
     """
 
     run: str
@@ -49,6 +51,8 @@ class RunSpec:
     longest: Mapping[str, int]
     total_weight: int
     memory_folder: str
+    shards: Literal["resident", "mapped", "made"] = "resident"
+    mapped_folder: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fedray.data.shards import Dataset, ParquetShards
+from fedray.data.shards import Dataset, ParquetShards, ShardReader
 from fedray.errors import BadRow
+from fedray.fleet.held import Held, held
 from fedray.fleet.local_round import Broadcast, LocalRound, Shard
 from fedray.fleet.memory import Memory
 from fedray.fleet.messages import (
@@ -29,6 +30,7 @@ from fedray.fleet.messages import (
     Arrays,
     Evaluate,
     Failure,
+    Lost,
     Order,
     Prepare,
     Report,
@@ -36,16 +38,14 @@ from fedray.fleet.messages import (
     Train,
     Visit,
 )
-from fedray.fleet.rows import PhoneRows, read_rows
+from fedray.fleet.rows import RowSource, phones_a_piece
 from fedray.learning import metrics, models, scoring, task
 from fedray.learning.standardise import Scaling
 from fedray.strategies.registry import strategy
 from fedray.sums import merged
 
-Sums = dict[str, npt.NDArray[np.int64]]
-
-PIECE_OF_PHONES = 4096
-"""Phones scored at a time, which bounds the memory of an evaluation."""
+Int64 = npt.NDArray[np.int64]
+Sums = dict[str, Int64]
 
 
 class Phones:
@@ -60,6 +60,7 @@ class Phones:
 
     def __init__(self, actor: int, first: int, last: int, dataset: Dataset) -> None:
         self.actor, self.first, self.last = actor, first, last
+        self.ids = np.arange(first, last, dtype=np.int64)
         self.dataset, self.reader = dataset, ParquetShards(dataset)
         self.run: PreparedRun | None = None
 
@@ -91,15 +92,17 @@ class Phones:
             return Failure(**address, kind=type(error).__name__, file=Path(where.filename).name, row=where.lineno or -1)
 
     def _prepare(self, spec: RunSpec) -> dict[str, Any]:
-        known = self.run.tables if self.run is not None and self.run.reads_like(spec) else {}
-        self.run = PreparedRun.of(spec, self.first, self.last, known)
+        known = self.run.held if self.run is not None and self.run.sees_like(spec) else None
+        self.run = None  # rows that another run saw otherwise go before they are read anew
+        self.run = PreparedRun.of(spec, self.dataset, self.reader, self.ids, known)
         return {}
 
     def opened(self, spec: RunSpec) -> tuple[PreparedRun, Shard]:
-        """For replay, which works on the phones in its own process: the run as prepared, and the training rows."""
-        self._prepare(spec)
+        """For replay, which works on the phones in its own process: the run as prepared, and all training rows."""
+        self._prepare(replace(spec, shards="resident"))
         run = self._needed()
-        return run, self._shard(run)
+        (shard,) = run.held.shards("train", self.ids)
+        return run, shard
 
     def _perform(self, order: Order, shared: RunSpec | Arrays) -> dict[str, Any]:
         """What the report on an order carries."""
@@ -110,9 +113,9 @@ class Phones:
             raise LookupError("this run has not been prepared here")
         match order.work:
             case AddUpColumns():
-                return {"sums": self._rows("train").column_sums()}
+                return {"sums": run.source.column_sums(self.ids)}
             case AddUpSquares():
-                return {"sums": self._rows("train").square_sums(arrays["mean"])}
+                return {"sums": run.source.square_sums(self.ids, arrays["mean"])}
             case Train(cohort):
                 return self._train(run, order.round, cohort.members(order.round, self.first, self.last), arrays)
             case Visit(cohort):
@@ -126,62 +129,38 @@ class Phones:
             case Prepare():
                 raise LookupError("an order to prepare came without its RunSpec")
 
-    def _train(
-        self, run: PreparedRun, round_number: int, members: npt.NDArray[np.int64], arrays: Arrays
-    ) -> dict[str, Any]:
-        shard = self._shard(run)
+    def _train(self, run: PreparedRun, round_number: int, members: Int64, arrays: Arrays) -> dict[str, Any]:
+        total: Sums = {}
+        lost: list[Lost] = []
         vectors = run.memory.before(round_number)
         start = _broadcast(round_number, arrays, run.device)
-        sums, lost, vectors = run.local_round.train(shard, _with_rows(shard, members), start, vectors)
+        for shard in run.held.shards("train", members):
+            own = _places(shard, self.first)
+            sums, dropped, vectors[own] = run.local_round.train(shard, _of(shard, members), start, vectors[own])
+            total = merged(total, sums)
+            lost += dropped
         if run.memory.width:
             run.memory.keep(round_number, vectors)
-        return {"sums": sums, "lost": tuple(lost)}
+        return {"sums": total, "lost": tuple(lost)}
 
-    def _visit(
-        self, run: PreparedRun, round_number: int, members: npt.NDArray[np.int64], arrays: Arrays
-    ) -> dict[str, Any]:
-        shard = self._shard(run)
+    def _visit(self, run: PreparedRun, round_number: int, members: Int64, arrays: Arrays) -> dict[str, Any]:
+        total: Sums = {}
+        lost: list[Lost] = []
         start = _broadcast(round_number, arrays, run.device)
-        weights, sums, lost = run.local_round.visit(shard, _with_rows(shard, members), start)
-        return {"sums": sums, "lost": tuple(lost), "weights": weights.cpu().numpy()}
+        for shard in run.held.shards("train", members):
+            weights, sums, dropped = run.local_round.visit(shard, _of(shard, members), start)
+            start = replace(start, weights=weights)
+            total = merged(total, sums)
+            lost += dropped
+        return {"sums": total, "lost": tuple(lost), "weights": start.weights.cpu().numpy()}
 
     def _evaluate(self, run: PreparedRun, split: str, weights: Tensor) -> Sums:
-        rows, examples = self._rows(split), self._examples(run, split)
         total: Sums = {}
-        for first in range(0, self.last - self.first, PIECE_OF_PHONES):
-            offsets = rows.offsets[first : min(first + PIECE_OF_PHONES, self.last - self.first) + 1]
-            piece = slice(int(offsets[0]), int(offsets[-1]))
-            offsets = offsets - offsets[0]
-            outputs = scoring.predictions(run.network, weights.to(run.device), examples.features[piece]).cpu()
-            if outputs.ndim != 2:
-                raise ValueError("the model's output must be [rows, outputs]")
-            predicted = outputs[:, 0].double().numpy()
-            total = merged(total, scoring.metric_sums(run.metrics, predicted, rows.targets[piece], offsets))
-            targets = examples.targets[piece].cpu()
-            total = merged(total, scoring.loss_sums(run.loss, outputs, targets, offsets, run.spec.longest[split]))
-            if run.spec.days:
-                days = scoring.day_sums(predicted, rows.targets[piece], rows.day[piece], run.spec.days)
-                total = merged(total, days)
+        step = phones_a_piece(run.spec.longest[split])
+        for shard in run.held.shards(split, self.ids):
+            for first in range(0, len(shard.ids), step):
+                total = merged(total, _scored(run, shard, first, min(first + step, len(shard.ids)), split, weights))
         return total
-
-    def _shard(self, run: PreparedRun) -> Shard:
-        return Shard(self.first, self._rows("train").offsets, self._examples(run, "train"))
-
-    def _rows(self, split: str) -> PhoneRows:
-        run = self._needed()
-        if split not in run.tables:
-            time = self.dataset.time if run.spec.days else None
-            features = run.spec.task.features
-            run.tables[split] = read_rows(
-                self.dataset, self.reader, self.first, self.last, split, features, run.target, time
-            )
-        return run.tables[split]
-
-    def _examples(self, run: PreparedRun, split: str) -> Any:
-        if split not in run.examples:
-            scaling = run.spec.scaling or Scaling.none(len(run.spec.task.features))
-            run.examples[split] = self._rows(split).examples(scaling, run.device)
-        return run.examples[split]
 
     def _needed(self) -> PreparedRun:
         if self.run is None:
@@ -195,49 +174,53 @@ class PreparedRun:
 
     spec: RunSpec
     network: nn.Module
-    target: task.Target
     loss: task.Loss
     metrics: Mapping[str, Any]
     local_round: LocalRound
     memory: Memory
     device: str
-    tables: dict[str, PhoneRows]
-    examples: dict[str, Any]
+    source: RowSource
+    held: Held
 
     @classmethod
-    def of(cls, spec: RunSpec, first: int, last: int, tables: dict[str, PhoneRows]) -> PreparedRun:
-        """Build it for phones first..last-1; `tables` are rows that were read before and still serve."""
+    def of(
+        cls, spec: RunSpec, dataset: Dataset, reader: ShardReader, ids: Int64, known: Held | None = None
+    ) -> PreparedRun:
+        """Build it for some phones; `known` are rows that were read before and still serve."""
         network = build_network(spec)
         chosen = strategy(spec.federation.strategy, spec.federation.own_knobs())
         device = chosen_device(spec.learning.device)
         width = chosen.memory * len(models.flat_weights(network))
         loss = task.loss(spec.task.loss)
+        features = spec.task.features
+        time = dataset.time if spec.days else None
+        source = RowSource(dataset, reader, features, task.target(spec.task.target), time)
+        scaling = spec.scaling or Scaling.none(len(features))
+        first, last = int(ids[0]), int(ids[-1]) + 1
         return cls(
             spec=spec,
             network=network.to(device),
-            target=task.target(spec.task.target),
             loss=loss,
             metrics=metrics.metrics_for(spec.task.loss, spec.task.metrics),
             local_round=LocalRound(
-                network,
-                len(spec.task.features),
-                loss,
-                spec.learning,
-                spec.federation,
-                chosen,
-                spec.seed,
-                spec.total_weight,
+                network, len(features), loss, spec.learning, spec.federation, chosen, spec.seed, spec.total_weight
             ),
             memory=Memory(Path(spec.memory_folder), first, last, width),
             device=device,
-            tables=tables,
-            examples={},
+            source=source,
+            held=known or held(spec.shards, source, scaling, ids, device, Path(spec.mapped_folder)),
         )
 
-    def reads_like(self, spec: RunSpec) -> bool:
-        """The rows that this run has read are those that another one needs."""
-        mine, other = self.spec, spec
-        return (mine.task.features, mine.task.target, mine.days) == (other.task.features, other.task.target, other.days)
+    def sees_like(self, spec: RunSpec) -> bool:
+        """The rows of this run, as its network sees them, are those that another one needs."""
+        mine, other = (
+            (run.task.features, run.task.target, run.days, run.shards, run.learning.device) for run in (self.spec, spec)
+        )
+        scalings = [
+            None if run.scaling is None else (run.scaling.mean.tobytes(), run.scaling.scale.tobytes())
+            for run in (self.spec, spec)
+        ]
+        return mine == other and scalings[0] == scalings[1]
 
 
 def build_network(spec: RunSpec) -> nn.Module:
@@ -269,6 +252,31 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
-def _with_rows(shard: Shard, members: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    rows = np.diff(shard.offsets)[members - shard.first]
-    return members[rows > 0]
+def _of(shard: Shard, members: Int64) -> Int64:
+    """Those members of a cohort whom a shard holds, and who have rows."""
+    low, high = np.searchsorted(members, [shard.ids[0], shard.ids[-1] + 1])
+    here = members[low:high]
+    return here[shard.rows(here) > 0]
+
+
+def _places(shard: Shard, first: int) -> slice | Tensor:
+    """Where a shard's phones stand among those from phone `first` on; a slice, which copies nothing, if it can be."""
+    low, high = int(shard.ids[0]) - first, int(shard.ids[-1]) + 1 - first
+    return slice(low, high) if high - low == len(shard.ids) else torch.from_numpy(shard.ids - first)
+
+
+def _scored(run: PreparedRun, shard: Shard, first: int, last: int, split: str, weights: Tensor) -> Sums:
+    """Sums of the scores of the phones at places `first..last-1` of a shard."""
+    offsets = shard.offsets[first : last + 1]
+    piece = slice(int(offsets[0]), int(offsets[-1]))
+    offsets = offsets - offsets[0]
+    outputs = scoring.predictions(run.network, weights.to(run.device), shard.examples.features[piece]).cpu()
+    if outputs.ndim != 2:
+        raise ValueError("the model's output must be [rows, outputs]")
+    targets = shard.examples.targets[piece].cpu()
+    predicted, wanted = outputs[:, 0].double().numpy(), targets.double().numpy()
+    total = scoring.metric_sums(run.metrics, predicted, wanted, offsets)
+    total = merged(total, scoring.loss_sums(run.loss, outputs, targets, offsets, run.spec.longest[split]))
+    if run.spec.days:
+        total = merged(total, scoring.day_sums(predicted, wanted, shard.day[piece], run.spec.days))
+    return total

@@ -1,8 +1,12 @@
-"""From a phone range's stored columns to tensors: features, derived targets, days; and the sums for standardisation."""
+"""From stored columns to what a network sees: features scaled, targets derived, days; and sums for standardisation.
+
+Rows come a few thousand phones at a time, so that there is never a second copy of all of them. Where they are kept,
+if at all, is `held`'s business.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,62 +15,194 @@ import numpy.typing as npt
 import torch
 
 from fedray.errors import BadRow
+from fedray.fleet.local_round import Shard
 from fedray.learning.scoring import per_phone
 from fedray.learning.standardise import Scaling
 from fedray.learning.task import Target
 from fedray.learning.trainer import Examples
-from fedray.sums import to_limbs
+from fedray.sums import merged, to_limbs
 
 if TYPE_CHECKING:
-    from fedray.data.shards import Dataset, ShardReader
+    from fedray.data.shards import Dataset, Rows, ShardReader
 
+Array = npt.NDArray[Any]
 Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
+PHONES_A_PIECE = 4096
+ROWS_A_PIECE = 1 << 18
+"""Of phones that are read, made or scored together, whichever is less; a phone's rows are never cut."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class PhoneRows:
-    """Rows of a range of phones, as stored; never leaves the actor.
+    """Rows of some phones as stored; never leaves the actor.
 
     Attributes:
-        first: Id of the first phone.
-        offsets: Rows of phone first + i are `offsets[i]:offsets[i + 1]`.
-        features: `[rows, features]`, float32, or float64 where a column needs it.
+        ids: Of the phones, rising, `[phones]`.
+        offsets: Rows of phone `ids[i]` are `offsets[i]:offsets[i + 1]`, `[phones + 1]`.
+        columns: One array `[rows]` a feature, in its stored type.
         targets: `[rows]`, float64.
         day: `[rows]`; empty if no days are wanted.
     """
 
-    first: int
+    ids: Int64
     offsets: Int64
-    features: npt.NDArray[np.floating[Any]]
+    columns: Sequence[Array]
     targets: Float64
-    day: Int64
+    day: Array
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a shard never leaves the actor that holds it")
 
+    @property
+    def features(self) -> npt.NDArray[np.floating[Any]]:
+        """The features as a matrix `[rows, features]`, float32, or float64 where a column needs it."""
+        wide = any(not _narrow(column) for column in self.columns)
+        matrix = np.empty((len(self.targets), len(self.columns)), dtype=np.float64 if wide else np.float32)
+        for place, column in enumerate(self.columns):
+            matrix[:, place] = column
+        return matrix
+
     def column_sums(self) -> dict[str, Int64]:
         """Exact sums: `rows` and each feature's `totals`."""
-        columns = np.stack([per_phone(column, self.offsets) for column in self._columns()], axis=1)
-        return {"rows": np.asarray(self.offsets[-1]), "totals": to_limbs(columns).sum(axis=1)}
+        totals = [per_phone(column.astype(np.float64), self.offsets) for column in self.columns]
+        return {"rows": np.asarray(self.offsets[-1]), "totals": to_limbs(np.stack(totals, axis=1)).sum(axis=1)}
 
     def square_sums(self, mean: Float64) -> dict[str, Int64]:
         """Exact sums of squared distances from `mean` `[features]`."""
-        columns = zip(self._columns(), mean, strict=True)
-        squares = np.stack([per_phone((column - middle) ** 2, self.offsets) for column, middle in columns], axis=1)
-        return {"squares": to_limbs(squares).sum(axis=1)}
+        squares = []
+        for column, middle in zip(self.columns, mean, strict=True):
+            apart = column - middle if column.dtype == np.float64 else column.astype(np.float64) - middle
+            apart *= apart
+            squares.append(per_phone(apart, self.offsets))
+        return {"squares": to_limbs(np.stack(squares, axis=1)).sum(axis=1)}
 
-    def examples(self, scaling: Scaling, device: str) -> Examples:
+    def write(self, scaling: Scaling, features: Float32, targets: Float32) -> None:
+        """Write the rows as the network sees them.
+
+        Args:
+            scaling: Of the features; what it does is done in float64.
+            features: Takes them, `[features, rows]`.
+            targets: Takes them, `[rows]`.
+        """
+        for place, column in enumerate(self.columns):
+            mean, scale = scaling.mean[place], scaling.scale[place]
+            if _narrow(column) and mean == 0 and scale == 1:
+                features[place] = column
+                continue
+            scaled = column.astype(np.float64)
+            scaled -= mean
+            scaled /= scale
+            with np.errstate(over="ignore"):  # a feature beyond float32 loses its phone when it trains
+                features[place] = scaled
+        targets[:] = self.targets
+
+    def shard(self, scaling: Scaling, device: str) -> Shard:
         """As the network sees them, with a spare row behind the last."""
-        features = np.zeros((len(self.targets) + 1, self.features.shape[1]), dtype=np.float32)
-        for place, column in enumerate(self._columns()):
-            features[:-1, place] = (column - scaling.mean[place]) / scaling.scale[place]
-        targets = np.zeros(len(self.targets) + 1, dtype=np.float32)
-        targets[:-1] = self.targets
-        return Examples(torch.from_numpy(features).to(device), torch.from_numpy(targets).to(device))
+        features, targets = blank(len(self.columns), len(self.targets))
+        self.write(scaling, features[:, :-1], targets[:-1])
+        return Shard(self.ids, self.offsets, examples(features, targets, device), self.day)
 
-    def _columns(self) -> list[Float64]:
-        return [column.astype(np.float64) for column in self.features.T]
+
+def blank(features: int, rows: int) -> tuple[Float32, Float32]:
+    """Room for `rows` rows, `[features, rows + 1]` and `[rows + 1]`, of which the spare last one is zeros already.
+
+    A feature's values lie together in memory, since batches are gathered feature by feature.
+    """
+    columns, targets = np.empty((features, rows + 1), dtype=np.float32), np.empty(rows + 1, dtype=np.float32)
+    columns[:, -1] = targets[-1] = 0
+    return columns, targets
+
+
+def examples(features: Float32, targets: Float32, device: str) -> Examples:
+    """`[features, rows + 1]` and `[rows + 1]` as a trainer takes them; not copied unless to another device."""
+    return Examples(torch.from_numpy(features).to(device).t(), torch.from_numpy(targets).to(device))
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """Where a run's rows come from, and which of their columns it needs.
+
+    Attributes:
+        dataset: Whose rows they are.
+        reader: Of the data set.
+        features: Columns, in order.
+        target: How it is derived.
+        time: The column that counts days; None if no days are wanted.
+    """
+
+    dataset: Dataset
+    reader: ShardReader
+    features: Sequence[str]
+    target: Target
+    time: str | None
+
+    def column_sums(self, ids: Int64) -> dict[str, Int64]:
+        """Exact sums over the training rows of some phones: `rows` and each feature's `totals`."""
+        total: dict[str, Int64] = {}
+        for piece in self.pieces(ids, "train"):
+            total = merged(total, piece.column_sums())
+        return total
+
+    def square_sums(self, ids: Int64, mean: Float64) -> dict[str, Int64]:
+        """Exact sums of squared distances from `mean` `[features]`, over the training rows of some phones."""
+        total: dict[str, Int64] = {}
+        for piece in self.pieces(ids, "train"):
+            total = merged(total, piece.square_sums(mean))
+        return total
+
+    def pieces(self, ids: Int64, split: str) -> Iterator[PhoneRows]:
+        """The rows of some phones, a piece after another; at least one piece, for none as well."""
+        step = phones_a_piece(self.dataset.longest[split])
+        for first in range(0, max(1, len(ids)), step):
+            yield self.read(ids[first : first + step], split)
+
+    def read(self, ids: Int64, split: str) -> PhoneRows:
+        """The rows of some phones, whose ids rise.
+
+        Raises:
+            BadRow: For a value that is not finite, as stored or once derived, or a target that float32 can't hold; with
+                the row's number in its file.
+        """
+        wanted = list(dict.fromkeys([*self.features, *self.target.columns, *([self.time] if self.time else [])]))
+        rows = self._stored(ids, split, wanted)
+        targets = self._targets(rows, split)
+        columns = [rows.columns[name] for name in self.features]
+        day = rows.columns[self.time] if self.time else np.empty(0, dtype=np.int16)
+        return PhoneRows(rows.ids, rows.offsets, columns, targets, day)
+
+    def offsets(self, ids: Int64, split: str) -> Int64:
+        """Where the rows of each of some phones would begin, and where the last would end, `[phones + 1]`."""
+        counts = [np.zeros(1, dtype=np.int64)]
+        step = phones_a_piece(self.dataset.longest[split])
+        counts += [
+            np.diff(self._stored(ids[first : first + step], split, []).offsets) for first in range(0, len(ids), step)
+        ]
+        return np.cumsum(np.concatenate(counts))
+
+    def _stored(self, ids: Int64, split: str, columns: Sequence[str]) -> Rows:
+        if len(ids) and ids[-1] - ids[0] == len(ids) - 1:
+            return self.reader.read(int(ids[0]), int(ids[-1]) + 1, split, columns)
+        return self.reader.pick(ids, split, columns)
+
+    def _targets(self, rows: Rows, split: str) -> Float64:
+        """Derived and checked."""
+        count = int(rows.offsets[-1])
+        targets = np.asarray(self.target.derive(_only(rows.columns, self.target.columns)), dtype=np.float64)
+        if targets.shape != (count,):
+            raise BadRow(f"the target has shape {targets.shape} for {count} rows", split, "target", 0)
+        largest = float(np.abs(targets).max(initial=0.0))
+        if largest <= float(np.finfo(np.float32).max):  # NaN isn't
+            return targets
+        finite = np.isfinite(targets)
+        why = "the derived target is too large for float32" if finite.all() else "the derived target is not finite"
+        bad = int(np.argmax(np.abs(targets) == largest if finite.all() else ~finite))
+        phone = int(np.searchsorted(rows.offsets, bad, side="right")) - 1
+        within = bad - int(rows.offsets[phone])
+        file, row = _place(self.dataset, self.reader, int(rows.ids[phone]), split, within)
+        raise BadRow(why, file, ", ".join(self.target.columns), row)
 
 
 def read_rows(
@@ -79,38 +215,28 @@ def read_rows(
     target: Target,
     time: str | None,
 ) -> PhoneRows:
-    """Read some phones' rows and derive their targets.
+    """The rows of phones `first..last-1` at once, their targets derived.
 
     Raises:
-        BadRow: For a value that is not finite, as stored or once derived; with the row's number in its file.
+        BadRow: As `RowSource.read`.
     """
-    wanted = list(dict.fromkeys([*features, *target.columns, *([time] if time else [])]))
-    rows = reader.read(first, last, split, wanted)
-    count = int(rows.offsets[-1])
-    targets = np.asarray(target.derive(_only(rows.columns, target.columns)), dtype=np.float64)
-    if targets.shape != (count,):
-        raise BadRow(f"the target has shape {targets.shape} for {count} rows", split, "target", 0)
-    if not np.isfinite(targets).all():
-        bad = int(np.flatnonzero(~np.isfinite(targets))[0])
-        file, row = _place(dataset, reader, first, split, bad)
-        raise BadRow("the derived target is not finite", file, ", ".join(target.columns), row)
-    columns = [rows.columns[name] for name in features]
-    wide = any(not np.can_cast(column.dtype, np.float32, "safe") for column in columns)
-    matrix = np.empty((count, len(columns)), dtype=np.float64 if wide else np.float32)
-    for place, column in enumerate(columns):
-        matrix[:, place] = column
-    day = rows.columns[time].astype(np.int64) if time else np.empty(0, dtype=np.int64)
-    return PhoneRows(first, rows.offsets, matrix, targets, day)
+    ids = np.arange(first, last, dtype=np.int64)
+    return RowSource(dataset, reader, features, target, time).read(ids, split)
 
 
-def _place(dataset: Dataset, reader: ShardReader, first: int, split: str, row: int) -> tuple[str, int]:
-    """Which file holds row `row` (from 0) of those that begin with phone `first`, and its number there, from 1."""
+def phones_a_piece(longest: int) -> int:
+    """Phones that are read, made or scored together, if the longest has so many rows."""
+    return max(1, min(PHONES_A_PIECE, ROWS_A_PIECE // max(1, longest)))
+
+
+def _place(dataset: Dataset, reader: ShardReader, phone: int, split: str, row: int) -> tuple[str, int]:
+    """Which file holds row `row` (from 0) of a phone, and its number there, from 1."""
     files = [file for file in dataset.files if file.split == split]
-    low = first  # counting starts at a phone before which a file ends; a phone's rows may span two files
+    low = phone  # counting starts at a phone before which a file ends; a phone's rows may span two files
     for file in reversed(files):
         low = file.first if file.first < low < file.last else low
     before = sum(file.rows for file in files if file.last <= low)
-    number = before + int(reader.read(low, first, split, []).offsets[-1]) + row
+    number = before + int(reader.read(low, phone, split, []).offsets[-1]) + row
     for file in files:
         if number < file.rows:
             return file.name, number + 1
@@ -120,3 +246,8 @@ def _place(dataset: Dataset, reader: ShardReader, first: int, split: str, row: i
 
 def _only(columns: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
     return {name: columns[name] for name in names} if names else columns
+
+
+def _narrow(column: Array) -> bool:
+    """Whether float32 holds the column's values as they are."""
+    return np.can_cast(column.dtype, np.float32, "safe")

@@ -38,8 +38,8 @@ def predictions(network: nn.Module, weights: Tensor, features: Tensor) -> Tensor
     outputs = []
     with torch.no_grad():
         for piece in features.split(PIECE):
-            missing = PIECE - len(piece)
-            padded = torch.cat([piece, piece.new_zeros(missing, *piece.shape[1:])]) if missing else piece
+            padded = piece.new_zeros(PIECE, *piece.shape[1:])  # row after row: kernels also look at the layout
+            padded[: len(piece)] = piece
             outputs.append(functional_call(network, named, (padded,))[: len(piece)])
     return torch.cat(outputs) if outputs else torch.empty(0, 1)
 
@@ -80,7 +80,7 @@ def _phone_by_phone(name: str, metric: Any, prediction: Float64, target: Float64
     return sums
 
 
-def day_sums(prediction: Float64, target: Float64, day: Int64, days: int) -> dict[str, Int64]:
+def day_sums(prediction: Float64, target: Float64, day: npt.NDArray[np.integer], days: int) -> dict[str, Int64]:
     """Predictions, targets and rows added up a day: limbs `[3, days]` each, exact in any grouping of rows."""
     sums = {}
     holds = limbs_hold(prediction)

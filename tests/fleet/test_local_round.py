@@ -51,7 +51,7 @@ def shard(first: int = 0, last: int = len(ROWS), **spoilt: float) -> Shard:
         torch.from_numpy(np.append(features[rows], np.zeros((1, FEATURES), np.float32), axis=0)),
         torch.from_numpy(np.append(targets[rows], np.zeros(1, np.float32))),
     )
-    return Shard(FIRST + first, offsets[first : last + 1] - offsets[first], examples)
+    return Shard(np.arange(FIRST + first, FIRST + last), offsets[first : last + 1] - offsets[first], examples)
 
 
 def network() -> nn.Module:

@@ -14,7 +14,7 @@ from fedray.data.dataset import Dataset
 from fedray.data.shards import ParquetShards
 from fedray.data.sources import prepare
 from fedray.errors import BadRow
-from fedray.fleet.rows import PhoneRows, read_rows
+from fedray.fleet.rows import PhoneRows, RowSource, read_rows
 from fedray.learning.standardise import Scaling
 from fedray.learning.task import Target, target
 from fedray.sums import from_limbs
@@ -53,7 +53,7 @@ def test_targets_are_derived(dataset):
 def test_a_range_is_a_part_of_the_whole(dataset):
     whole, part = read(dataset, time="day"), read(dataset, 5, 12, time="day")
     there = slice(whole.offsets[5], whole.offsets[12])
-    assert part.first == 5
+    assert part.ids.tolist() == list(range(5, 12))
     assert part.offsets.tolist() == (whole.offsets[5:13] - whole.offsets[5]).tolist()
     assert part.features.tobytes() == whole.features[there].tobytes()
     assert part.targets.tobytes() == whole.targets[there].tobytes()
@@ -94,31 +94,88 @@ def test_a_target_function_without_columns_sees_all_that_was_read(dataset):
     assert read(dataset, named=summed).targets.tolist() == wanted
 
 
-def test_examples_are_scaled_and_end_in_a_spare_row(dataset):
-    rows = read(dataset)
+def test_a_shard_is_scaled_lies_column_by_column_and_ends_in_a_spare_row(dataset):
+    rows = read(dataset, time="day")
     scaling = Scaling(np.array([0.0, 37.0, 2000.0, 0.0]), np.array([1.0, 0.5, 500.0, 1.0]))
-    examples = rows.examples(scaling, "cpu")
-    assert examples.features.dtype == examples.targets.dtype == torch.float32
-    assert examples.spare == len(rows.targets)
-    assert not examples.features[-1].any()
-    assert examples.targets[-1] == 0
-    assert examples.features[:-1].numpy().tobytes() == scaling.apply(rows.features.astype(np.float64)).tobytes()
-    assert examples.targets[:-1].tolist() == rows.targets.astype(np.float32).tolist()
+    shard = rows.shard(scaling, "cpu")
+    features, targets = shard.examples.features, shard.examples.targets
+    assert features.dtype == targets.dtype == torch.float32
+    assert features.shape == (len(rows.targets) + 1, 4)
+    assert features.stride() == (1, len(rows.targets) + 1)
+    assert shard.examples.spare == len(rows.targets)
+    assert not features[-1].any()
+    assert targets[-1] == 0
+    assert features[:-1].numpy().tobytes() == scaling.apply(rows.features.astype(np.float64)).tobytes()
+    assert targets[:-1].tolist() == rows.targets.astype(np.float32).tolist()
+    assert shard.day.tolist() == list(range(9)) * 23
+
+
+def by_hand(features: np.ndarray, ends: list[int]) -> PhoneRows:
+    offsets = np.array([0, *ends])
+    nothing = np.zeros(len(features))
+    return PhoneRows(np.arange(len(ends)), offsets, list(features.T), nothing, np.zeros(0, dtype=np.int16))
 
 
 def test_sums_by_hand():
-    features = np.array([[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]], dtype=np.float32)
-    rows = PhoneRows(0, np.array([0, 2, 2, 3]), features, np.zeros(3), np.zeros(0, dtype=np.int64))
+    rows = by_hand(np.array([[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]], dtype=np.float32), [2, 2, 3])
     sums = rows.column_sums()
     assert int(sums["rows"]) == 3
     assert from_limbs(sums["totals"]).tolist() == [9, 90]
     assert from_limbs(rows.square_sums(np.array([3.0, 30.0]))["squares"]).tolist() == [14, 1400]
 
 
-def test_sums_keep_what_single_precision_would_lose():
-    features = np.full((1000, 1), 16_777_217.0)  # 2^24 + 1 has no float32
-    rows = PhoneRows(0, np.array([0, 1000]), features, np.zeros(1000), np.zeros(0, dtype=np.int64))
+@pytest.mark.parametrize("kind", [np.float64, np.int64])
+def test_columns_wider_than_float32_keep_their_digits_until_they_are_scaled(kind):
+    rows = by_hand(np.full((1000, 1), 2**24 + 1).astype(kind), [1000])  # 2^24 + 1 has no float32
     assert from_limbs(rows.column_sums()["totals"]).tolist() == [16_777_217_000]
+    shard = rows.shard(Scaling(np.array([2.0**24]), np.array([0.5])), "cpu")
+    assert shard.examples.features[:-1].unique().tolist() == [2.0]
+
+
+@pytest.mark.parametrize("rows_a_piece", [1, 40, 10**6])
+def test_sums_do_not_depend_on_the_pieces_that_rows_come_in(dataset, monkeypatch, rows_a_piece):
+    source = RowSource(dataset, ParquetShards(dataset), FEATURES, target("log10p1_infected"), None)
+    whole = read(dataset)
+    monkeypatch.setattr("fedray.fleet.rows.ROWS_A_PIECE", rows_a_piece)
+    ids = np.arange(23)
+    assert len(list(source.pieces(ids, "train"))) == {1: 23, 40: 6, 10**6: 1}[rows_a_piece]
+    mean = np.array([0.1, 37.0, 1900.0, 0.3])
+    for got, wanted in (
+        (source.column_sums(ids), whole.column_sums()),
+        (source.square_sums(ids, mean), whole.square_sums(mean)),
+    ):
+        assert got.keys() == wanted.keys()
+        assert all(np.array_equal(units, wanted[name]) for name, units in got.items())
+    assert source.offsets(ids, "train").tolist() == whole.offsets.tolist()
+
+
+def test_some_phones_have_the_rows_that_they_have_among_all(dataset):
+    source = RowSource(dataset, ParquetShards(dataset), FEATURES, target("cough"), "day")
+    whole, some = source.read(np.arange(23), "test"), source.read(np.array([2, 3, 11, 22]), "test")
+    assert some.ids.tolist() == [2, 3, 11, 22]
+    assert some.offsets.tolist() == [0, 9, 18, 27, 36]
+    chosen = np.concatenate([np.arange(9 * phone, 9 * phone + 9) for phone in (2, 3, 11, 22)])
+    assert some.features.tobytes() == whole.features[chosen].tobytes()
+    assert some.targets.tobytes() == whole.targets[chosen].tobytes()
+    assert len(source.read(np.array([], dtype=np.int64), "test").targets) == 0
+
+
+@pytest.mark.parametrize(("value", "kind"), [(1e39, "is too large for float32"), (np.inf, "is not finite")])
+@pytest.mark.parametrize("rows_a_piece", [1, 30, 10**6])
+def test_a_target_that_float32_can_not_hold_has_its_place_whatever_the_piece(
+    dataset, monkeypatch, value, kind, rows_a_piece
+):
+    day = stored(dataset, "day")["day"]
+
+    def spoil(columns):  # the last row of every phone
+        return np.where(columns["day"] == day.max(), value, 1.0)
+
+    monkeypatch.setattr("fedray.fleet.rows.ROWS_A_PIECE", rows_a_piece)
+    source = RowSource(dataset, ParquetShards(dataset), FEATURES, Target(("day",), spoil), None)
+    with pytest.raises(BadRow) as bad:
+        list(source.pieces(np.array([4, 5, 7, 8]), "train"))
+    assert bad.value.kind == f"the derived target {kind}"
+    assert (bad.value.file, bad.value.row) == ("train-00000.parquet", 9 * 5)
 
 
 def test_rows_never_leave(dataset):

@@ -43,7 +43,7 @@ def held(values: np.ndarray, cuts: list[int], shards: np.ndarray) -> list[PhoneR
         rows = slice(offsets[first], offsets[last])
         local = offsets[first : last + 1] - offsets[first]
         empty = np.zeros(local[-1])
-        actors.append(PhoneRows(first, local, values[rows], empty, empty.astype(np.int64)))
+        actors.append(PhoneRows(np.arange(first, last), local, values[rows].T, empty, empty.astype(np.int64)))
     return actors
 
 
@@ -114,10 +114,12 @@ class TestPredictor:
     def test_it_sees_what_phones_see(self):
         held_rows = held(table(), [], SHARDS)[0]
         scaling = two_passes([held_rows])
-        examples = held_rows.examples(scaling, "cpu")
+        examples = held_rows.shard(scaling, "cpu").examples
         net = nn.Linear(7, 1)
         with torch.no_grad():
-            assert torch.equal(Predictor(net, scaling)(torch.from_numpy(table())), net(examples.features[:-1]))
+            assert torch.equal(
+                Predictor(net, scaling)(torch.from_numpy(table())), net(examples.features[:-1].contiguous())
+            )
 
     def test_its_scaling_travels_with_its_weights(self):
         first = Predictor(nn.Linear(2, 1), Scaling(np.array([1.0, 2.0]), np.array([3.0, 4.0])))

@@ -39,7 +39,7 @@ class Federation:
         learning: Learning = LEARNING,
     ) -> None:
         self.strategy, self.phones = strategy, phones
-        self.shard = Shard(0, phones.offsets, phones.examples)
+        self.shard = Shard(np.arange(len(phones.rows)), phones.offsets, phones.examples)
         total = max(int(phones.rows.sum()), len(phones.rows))
         knobs = FedAvg(weighting=weighting)
         self.local = LocalRound(net, FEATURES, mse, learning, knobs, strategy, 1, total)
