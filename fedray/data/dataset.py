@@ -16,7 +16,7 @@ from fedray.errors import Problem, UserMistake
 
 SPLITS = ("train", "test")
 MANIFEST = "_manifest.json"  # readers of a whole folder pass over names that begin like this
-FORMAT = 1  # of files and rows together: raise it whenever the same knobs would give other bytes
+FORMAT = 2  # of files and rows together: raise it whenever the same knobs would give other bytes
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ Series = dict[str, list[float]]
 
 NAMES_FILE = "_phones.parquet"
 _WHICH = {"train": TRAIN, "test": TEST}
-_SENSORS = ("temperature", "distance", "cough")
 
 
 def prepare(
@@ -248,10 +247,10 @@ class _DailyMeans:
 
     def __post_init__(self) -> None:
         self._phones = 0
-        self._sums = {name: np.zeros(self.days) for name in _SENSORS}
+        self._sums = {name: np.zeros(self.days) for name in sensors.SENSORS}
 
     def add(self, block: Mapping[str, npt.NDArray[Any]]) -> None:
-        for name in _SENSORS:
+        for name in sensors.SENSORS:
             self._sums[name] += block[name].reshape(-1, self.days).sum(axis=0, dtype=np.float64)
         self._phones += len(block["day"]) // self.days
 

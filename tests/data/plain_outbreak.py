@@ -5,12 +5,13 @@ It makes the same addressed draws as fedray.data and shares no other line with i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from fedray.config import OutbreakData
-from fedray.randomness import Purpose, bits, integers, key, normal, uniform
+from fedray.randomness import Purpose, bits, integers, key, uniform
 
 
 def contacts_of(data: OutbreakData, seed: int, which: int, attempt: int) -> list[list[int]]:
@@ -57,7 +58,7 @@ def play(data: OutbreakData, seed: int, which: int, attempt: int) -> dict[str, A
 
 
 def _day_keys(seed: int, which: int, attempt: int, day: int) -> list[Any]:
-    purposes = (Purpose.TEMPERATURE, Purpose.DISTANCE, Purpose.COUGH)
+    purposes = (Purpose.BODY, Purpose.COUGH)
     return [key(seed, purpose, which, attempt, day) for purpose in purposes]
 
 
@@ -66,8 +67,12 @@ def _sensors(data: OutbreakData, keys: list[Any], person: int, ill: bool) -> tup
     distance = data.distance_infected if ill else data.distance_healthy
     spread = data.distance_infected_sd if ill else data.distance_healthy_sd
     cough = data.cough_infected if ill else data.cough_healthy
+    draw = int(bits(keys[0], person))
+    radius = math.sqrt(-2 * math.log(((draw >> 33) + 0.5) / 2**31))
+    lower = draw & 0xFFFFFFFF
+    angle = math.pi * (lower - (1 << 32) * (lower >> 31)) / 2**31
     return (
-        temperature + data.temperature_sd * float(normal(keys[0], person)),
-        distance + spread * float(normal(keys[1], person)),
-        int(float(uniform(keys[2], person)) < cough),
+        temperature + data.temperature_sd * radius * math.cos(angle),
+        distance + spread * radius * math.sin(angle),
+        int(float(uniform(keys[1], person)) < cough),
     )

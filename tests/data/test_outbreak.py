@@ -6,11 +6,12 @@ import numpy as np
 import plain_outbreak
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import kstest
 
 from fedray.config import OutbreakData
 from fedray.data import outbreak as room
 from fedray.data.outbreak import chosen_people, first_empty_day, outbreak, simulate
-from fedray.data.sensors import rows
+from fedray.data.sensors import COLUMNS, carriers, recorder, rows
 from fedray.errors import UserMistake
 
 
@@ -24,6 +25,29 @@ def table_of(data: OutbreakData, seed: int, which: int = 0, attempt: int = 0) ->
 SEEDS = range(52, 76)  # among them one outbreak that dies out at once
 
 
+def test_sensors_are_normal_and_independent_of_each_other():
+    healthy = OutbreakData().model_copy(update={"infection_probability": 0.0})
+    epidemic = simulate(healthy, 1, 0, 0)
+    table = rows(epidemic, np.arange(10_000))
+    days = {name: (table[name].reshape(10_000, 50) - mean) / sd for name, mean, sd in (
+        ("temperature", 37.0, 0.5), ("distance", 2000.0, 500.0), ("cough", 0.25, np.sqrt(0.1875)))}  # fmt: skip
+    for name, drawn in days.items():
+        values = drawn[1:].ravel()  # whoever is ill all the time is person 0 or nobody
+        assert abs(values.mean()) < 0.007, name  # five standard errors of half a million draws
+        assert abs(values.var() - 1) < 0.01, name
+    body = [days[name][1:].ravel() for name in ("temperature", "distance")]
+    for values in body:
+        for beyond, share in ((1.0, 0.31731), (2.0, 0.04550), (3.0, 0.0026998)):
+            assert (np.abs(values) > beyond).mean() == pytest.approx(share, abs=5 * np.sqrt(share / values.size))
+        assert kstest(values[:50_000], "norm").pvalue > 0.001
+    apart = [*days.values(), days["temperature"] ** 2, days["distance"] ** 2]
+    for left, one in enumerate(apart):
+        for other in apart[left + 1 :]:
+            assert abs(np.corrcoef(one[1:].ravel(), other[1:].ravel())[0, 1]) < 0.01
+        assert abs(np.corrcoef(one[1:, 1:].ravel(), one[1:, :-1].ravel())[0, 1]) < 0.01  # from day to day
+        assert abs(np.corrcoef(one[2:].ravel(), one[1:-1].ravel())[0, 1]) < 0.01  # from person to person
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_row_equals_the_plain_loop(seed):
     data = OutbreakData(people=120, days=14, phones=10)
@@ -33,8 +57,8 @@ def test_every_row_equals_the_plain_loop(seed):
     for name in ("infected", "immune", "cough"):
         assert_array_equal(found[name], expected[name], err_msg=name)
     for name in ("temperature", "distance"):
-        # The loop's single draws take numpy's scalar path: at most a unit in the last place of float64 apart.
-        assert_allclose(found[name], expected[name].astype(np.float32), rtol=1.2e-7)
+        # The loop computes with float64 and rounds nothing on the way.
+        assert_allclose(found[name], expected[name], rtol=1e-6, atol=1e-6 * np.abs(expected[name]).max())
     assert_array_equal(found["contacts"][0], expected["contacts"])
     assert_array_equal(found["population_infected"][:, 0], expected["infected"].sum(axis=1))
 
@@ -110,6 +134,17 @@ def test_rows_do_not_depend_on_who_is_asked_for_together(small):
         part = rows(epidemic, np.arange(first, last), first_phone=10 + first)
         for name, values in part.items():
             assert values.tobytes() == everybody[name][first * 12 : last * 12].tobytes(), name
+
+
+def test_a_column_has_the_same_bits_whichever_others_are_asked_for(small):
+    epidemic = simulate(small, 1, 0, 0)
+    people = np.array([3, 4, 90, 91, 92, 250])
+    whole = rows(epidemic, people)
+    for name in COLUMNS:
+        made = recorder(epidemic).rows(carriers(epidemic, people), [name])
+        assert list(made) == [name]
+        assert made[name].tobytes() == whole[name].tobytes(), name
+        assert made[name].dtype == COLUMNS[name], name
 
 
 def test_stored_types_are_small(small):
