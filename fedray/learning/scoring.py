@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -10,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
-from fedray.learning.models import Layout
+from fedray.learning.models import Layout, trainable
 from fedray.learning.task import Loss
 from fedray.learning.threads import one_thread
 from fedray.sums import limbs_hold, merged, to_limbs
@@ -34,14 +35,30 @@ def predictions(network: nn.Module, weights: Tensor, features: Tensor) -> Tensor
     The network is switched to evaluation (no dropout).
     """
     network.eval()
-    named = Layout.of(network).named(weights)
     outputs = []
-    with torch.no_grad():
+    # Row after row, wherever the features come from: kernels round by the layout as well.
+    padded = features.new_zeros(PIECE, *features.shape[1:])
+    with torch.no_grad(), _weighted(network, weights):
         for piece in features.split(PIECE):
-            padded = piece.new_zeros(PIECE, *piece.shape[1:])  # row after row: kernels also look at the layout
             padded[: len(piece)] = piece
-            outputs.append(functional_call(network, named, (padded,))[: len(piece)])
+            padded[len(piece) :] = 0
+            outputs.append(network(padded)[: len(piece)].clone())  # a network may hand out what it was given
     return torch.cat(outputs) if outputs else torch.empty(0, 1)
+
+
+@contextmanager
+def _weighted(network: nn.Module, weights: Tensor) -> Iterator[None]:
+    """The network with flat weights `[D]` for a while; `functional_call` does the same anew for every call, which takes
+    as long as a small network's whole forward pass."""
+    parameters = [parameter for _, parameter in trainable(network)]
+    before = [parameter.data for parameter in parameters]
+    try:
+        for parameter, part in zip(parameters, Layout.of(network).named(weights).values(), strict=True):
+            parameter.data = part
+        yield
+    finally:
+        for parameter, data in zip(parameters, before, strict=True):
+            parameter.data = data
 
 
 def metric_sums(metrics: Mapping[str, Any], prediction: Float64, target: Float64, offsets: Int64) -> dict[str, Int64]:
@@ -82,14 +99,29 @@ def _phone_by_phone(name: str, metric: Any, prediction: Float64, target: Float64
 
 def day_sums(prediction: Float64, target: Float64, day: npt.NDArray[np.integer], days: int) -> dict[str, Int64]:
     """Predictions, targets and rows added up a day: limbs `[3, days]` each, exact in any grouping of rows."""
-    sums = {}
     holds = limbs_hold(prediction)
-    for name, values in (("rows", holds.astype(np.float64)), ("prediction", prediction), ("target", target)):
-        limbs = np.zeros((3, days), dtype=np.int64)
-        for place, units in enumerate(to_limbs(np.where(holds, values, 0.0))):
-            np.add.at(limbs[place], day, units)
-        sums[f"day.{name}"] = limbs
-    return sums
+    if not holds.all():
+        prediction, target, day = prediction[holds], target[holds], day[holds]
+    add = _adding_by_day(day, days)
+    counts = to_limbs(np.bincount(day, minlength=days).astype(np.float64))
+    return {"day.rows": counts, "day.prediction": add(to_limbs(prediction)), "day.target": add(to_limbs(target))}
+
+
+def _adding_by_day(day: npt.NDArray[np.integer], days: int) -> Callable[[Int64], Int64]:
+    """What adds up limbs `[3, rows]` by day, `[3, days]`."""
+    if len(day) % days == 0 and bool((day.reshape(-1, days) == np.arange(days, dtype=day.dtype)).all()):
+        return lambda limbs: limbs.reshape(3, -1, days).sum(axis=1)  # every phone has every day, in order
+    order = np.argsort(day, kind="stable")
+    starts = np.searchsorted(day[order], np.arange(days))
+    filled = np.flatnonzero(np.bincount(day, minlength=days))
+
+    def add(limbs: Int64) -> Int64:
+        sums = np.zeros((3, days), dtype=np.int64)
+        if len(filled):
+            sums[:, filled] = np.add.reduceat(limbs[:, order], starts[filled], axis=1)
+        return sums
+
+    return add
 
 
 @one_thread()
@@ -114,18 +146,23 @@ def loss_sums(loss: Loss, outputs: Tensor, targets: Tensor, offsets: Int64, long
     width = max(2, LARGEST_PAIRS // max(1, longest) ** 2)  # a loss may compare every row with every other
     for first in range(0, len(filled), width):
         here = slice(first, first + width)
-        index, real = _padded(starts[here], rows[here], longest)
-        losses = of_phones(outputs[index], targets[index], real)
+        losses = of_phones(*_padded(outputs, targets, starts[here], rows[here], longest))
         sums = merged(sums, _exact("loss.loss", losses.double().numpy() * rows[here]))
     return sums
 
 
-def _padded(starts: Int64, rows: Int64, longest: int) -> tuple[Tensor, Tensor]:
-    """Row numbers and mask `[phones, longest]`; padding points at a phone's own first row, so that no phone's rows can
-    spoil another's loss."""
+def _padded(
+    outputs: Tensor, targets: Tensor, starts: Int64, rows: Int64, longest: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs, targets and mask of some phones, `[phones, longest, ...]`; padding is a phone's own first row, so that
+    no phone's rows can spoil another's loss."""
+    if len(rows) and (rows == longest).all():  # then they lie end to end as they are
+        here = slice(int(starts[0]), int(starts[-1]) + longest)
+        mask = torch.ones(len(rows), longest)
+        return outputs[here].view(len(rows), longest, -1), targets[here].view(len(rows), longest), mask
     real = np.arange(longest) < rows[:, None]
     index = np.where(real, starts[:, None] + np.arange(longest), starts[:, None])
-    return torch.from_numpy(index), torch.from_numpy(real.astype(np.float32))
+    return outputs[index], targets[index], torch.from_numpy(real.astype(np.float32))
 
 
 def per_phone(values: Float64, offsets: Int64) -> Float64:
