@@ -81,12 +81,12 @@ def boosting(dataset: Dataset, task: Task, seed: int = 0) -> dict[str, float]:
 
 
 def _pooled(dataset: Dataset, task: Task, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    from fedray.data.shards import ParquetShards
+    from fedray.data.shards import reader_of
     from fedray.fleet.rows import read_rows
     from fedray.learning.task import target
 
     phones = min(dataset.phones, max(1, MOST_ROWS // max(1, dataset.longest[split])))
-    rows = read_rows(dataset, ParquetShards(dataset), 0, phones, split, task.features, target(task.target), None)
+    rows = read_rows(dataset, reader_of(dataset), 0, phones, split, task.features, target(task.target), None)
     return rows.features, rows.targets
 
 

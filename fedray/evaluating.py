@@ -48,7 +48,8 @@ def evaluate(
     experiment = with_objects(trained.experiment, objects or {})
     experiment = _with_data(experiment, data or {}, seed).with_({"fleet.engine": "inline", "learning.device": "cpu"})
     check_runs(experiment)
-    dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment))
+    made = experiment.fleet.shards == "made"
+    dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment), made=made)
     with Fleet(InlineEngine(), place(dataset.phones, "auto", 1), dataset) as fleet:
         driver = Driver(experiment.with_({"learning.keep_weights": 0}), fleet, run_id, home / "runs" / run_id)
         driver.standardise(trained.scaling)
@@ -62,7 +63,7 @@ def _with_data(experiment: Experiment, data: Mapping[str, Any], seed: int | None
         section = dict(data)
         if section["source"] == "table" and "split" not in section:
             section.setdefault("test_share", 1.0)
-        experiment = experiment.with_({"data": section})
+        experiment = experiment.with_({"data": section, "fleet.shards": "auto"})  # a table's rows can't be made anew
     elif data:
         experiment = experiment.with_({f"data.{knob}": value for knob, value in data.items()})
     return experiment if seed is None else experiment.with_({"seed": seed})

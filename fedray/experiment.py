@@ -143,7 +143,12 @@ def prepare_rows(experiment: Experiment, clock: Clock) -> Dataset:
         UserMistake: For a bad table, a knob that lets no outbreak take off, or a target that these days don't have.
     """
     dataset = prepare(
-        experiment.data, experiment.seed, experiment.home, clock.progress, columns=used_columns(experiment)
+        experiment.data,
+        experiment.seed,
+        experiment.home,
+        clock.progress,
+        columns=used_columns(experiment),
+        made=experiment.fleet.shards == "made",
     )
     firsts = {split: first_empty_day(series) for split, series in dataset.series.items()}
     empty = [(day, split) for split, day in firsts.items() if day is not None]

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 
-from fedray.config import Experiment, OutbreakData
+from fedray.config import Experiment
 from fedray.data.expected import columns_of, expected
 from fedray.errors import Problem, UserMistake, WouldNotFit
 from fedray.fleet.engine import Engine, InlineEngine
 from fedray.fleet.phones import chosen_device
-from fedray.fleet.placement import ACTOR_BYTES, CLUSTER_BYTES, MIB, Placement, place
+from fedray.fleet.placement import Placement, place
 from fedray.learning import metrics, models, task
-from fedray.learning.block import WIDTH, VectorisedTrainer, refuse_unmappable
+from fedray.learning.block import VectorisedTrainer, refuse_unmappable
 from fedray.learning.optimisers import LocalTraining
+from fedray.needs import OBJECT_STORE_BYTES, Needs
 from fedray.strategies.registry import strategy
-
-DRIVER_BYTES = 450 * MIB
-PERSON_BYTES = 250
-"""Of a simulated person, while an outbreak is."""
-OBJECT_STORE_BYTES = 256 * MIB
-SHARE_OF_MEMORY = 0.9
-"""Of the free memory that a plan may use: Ray ends actors when a machine comes near its limit."""
 
 
 @dataclass(frozen=True)
@@ -118,15 +110,15 @@ def plan(experiment: Experiment) -> Plan:
         raise UserMistake(Problem("data.test_share", "1", allowed, "set it below 1, such as 0.2"))
     cluster = find_cluster(experiment)
     placement = place(rows.phones, experiment.fleet.phones_per_actor, cluster.cpus)
-    needs = Needs(experiment, weights, rows.rows / rows.phones, cluster)
+    needs = Needs(experiment, weights, rows.rows / rows.phones, cluster.cpus, cluster.free_bytes)
     return Plan(
         experiment=experiment,
         placement=placement,
         cluster=cluster,
         weights=weights,
-        memory_bytes=needs.by_part(placement),
+        memory_bytes=needs.by_part(placement, needs.shards(placement)),
         bytes_a_round=_bytes_a_round(experiment, placement, weights, cluster.nodes),
-        chosen=_chosen(experiment, placement),
+        chosen=_chosen(experiment, placement, needs),
         mend=needs.mend(placement),
     )
 
@@ -143,11 +135,13 @@ def _bytes_a_round(experiment: Experiment, placement: Placement, weights: int, n
     return {"down": down, "up": up}
 
 
-def _chosen(experiment: Experiment, placement: Placement) -> dict[str, dict[str, Any]]:
+def _chosen(experiment: Experiment, placement: Placement, needs: Needs) -> dict[str, dict[str, Any]]:
     """What each `auto` chose, and why."""
     chosen: dict[str, dict[str, Any]] = {}
     if experiment.fleet.phones_per_actor == "auto":
         chosen["fleet.phones_per_actor"] = {"value": placement.phones_per_actor, "why": placement.why}
+    if experiment.fleet.shards == "auto":
+        chosen["fleet.shards"] = {"value": needs.shards(placement), "why": needs.why_shards(placement)}
     if experiment.learning.device == "auto":
         device = chosen_device("auto")
         why = "there is a GPU" if device == "cuda" else "there is no GPU"
@@ -228,87 +222,6 @@ def _refuse_unknown_columns(run: Experiment) -> None:
             problems.append(Problem(knob, name, f"must be a column of the data: {', '.join(known)}", mend))
     if problems:
         raise UserMistake(problems)
-
-
-def _memory_vectors(run: Experiment) -> int:
-    return strategy(run.federation.strategy, run.federation.own_knobs()).memory
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What an experiment needs of memory as its phones and their placement vary.
-
-    Attributes:
-        experiment: With its variants.
-        weights: D, of the largest model.
-        rows_a_phone: Mean over phones, both splits together.
-        cluster: What there is.
-    """
-
-    experiment: Experiment
-    weights: int
-    rows_a_phone: float
-    cluster: Cluster
-
-    def by_part(self, placement: Placement) -> dict[str, int]:
-        """Bytes by part, an estimate from above; measured figures are in docs/phones.md."""
-        runs, learning = self.experiment.runs().values(), self.experiment.learning
-        features = max(len(run.task.features) for run in runs)
-        local = self.experiment.fleet.engine == "inline"
-        processes = 1 if local else placement.actors
-        width = min(WIDTH, placement.phones_per_actor)
-        rows = int(self.rows_a_phone * placement.phones)
-        return {
-            "driver": DRIVER_BYTES,
-            "cluster": 0 if local else CLUSTER_BYTES,
-            "object_store": 0 if local else OBJECT_STORE_BYTES,
-            "actors": 0 if local else placement.actors * ACTOR_BYTES,
-            # stored and standardised features, target twice, day; read as columns before
-            "shards": rows * (features * 4 * 3 + 20),
-            "training": processes * width * 4 * (self.weights * 8 + learning.batch_size * features * 4),
-            "phone_state": 8 * self.weights * placement.phones * max(_memory_vectors(run) for run in runs),
-            "outbreak": PERSON_BYTES * self._people,
-        }
-
-    def mend(self, placement: Placement) -> str:
-        """The knob that makes it fit; empty if it fits."""
-        phones, now = placement.phones, placement.phones_per_actor
-        over = sum(self.by_part(placement).values()) - self._free
-        if over <= 0:
-            return ""
-        if self._fit(phones, "auto"):
-            held = _least(now, place(phones, "auto", self.cluster.cpus).phones_per_actor, partial(self._fit, phones))
-            actors = Placement(phones, held, "").actors
-            return f"set fleet.phones_per_actor to {held} or more ({actors} actors fit), or to auto"
-        if self.by_part(placement)["phone_state"] >= over:
-            return "choose a federation.strategy without private state on phones"
-        if self._fit(1, "auto"):
-            dropped = _least(0, phones - 1, lambda fewer: self._fit(phones - fewer, "auto"))
-            more = "" if self._fit(phones - dropped, now) else " with fleet.phones_per_actor: auto"
-            return f"set data.phones to {phones - dropped} or less{more}, or run where there is more memory"
-        if PERSON_BYTES * self._people >= over:
-            return f"set data.people to {self._people - -(-over // PERSON_BYTES)} or less"
-        return "run on a machine or cluster with more memory"
-
-    def _fit(self, phones: int, held: int | Literal["auto"]) -> bool:
-        return sum(self.by_part(place(phones, held, self.cluster.cpus)).values()) <= self._free
-
-    @property
-    def _free(self) -> int:
-        return int(self.cluster.free_bytes * SHARE_OF_MEMORY)
-
-    @property
-    def _people(self) -> int:
-        data = self.experiment.data
-        return data.people if isinstance(data, OutbreakData) else 0
-
-
-def _least(low: int, high: int, fits: Callable[[int], bool]) -> int:
-    """The least whole number above `low` that fits, if larger ones fit as well; `high` does."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return high
 
 
 def find_cluster(experiment: Experiment) -> Cluster:

@@ -104,7 +104,8 @@ def replay(
             )
         )
     experiment = with_objects(experiment, objects or {})
-    dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment))
+    made = experiment.fleet.shards == "made"
+    dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment), made=made)
     _refuse_unknown(experiment, dataset, phone, round_number)
     folder = home / "runs" / run_id
     return _Replayed(experiment, dataset, folder, phone).round(round_number, on_batch)

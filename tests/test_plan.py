@@ -16,6 +16,8 @@ import fedray
 from fedray.config import Experiment
 from fedray.data.shards import Dataset
 from fedray.errors import UserMistake, WouldNotFit
+from fedray.fleet.placement import Placement, place
+from fedray.needs import Needs
 from fedray.planning import plan
 from fedray.strategies.strategy import Strategy
 
@@ -92,11 +94,17 @@ class TestWhatDoesNotFit:
         assert plan(asked.with_({"fleet.phones_per_actor": "auto"})).fits
 
     def test_phones_are_counted_down_to_what_fits(self) -> None:
-        asked = experiment(data={"people": 10_000_000, "phones": 10_000_000, "days": 1000})
-        fewer = int(plan(asked).mend.split("set data.phones to ")[1].split()[0])
-        # Free memory moves a little between two looks at it.
-        assert plan(asked.with_({"data.phones": int(fewer * 0.95)})).fits
-        assert not plan(asked.with_({"data.phones": int(fewer * 1.2)})).fits
+        def needs(phones: int) -> tuple[Needs, Placement]:
+            asked = experiment(data={"people": 10_000_000, "phones": phones}, fleet={"engine": "ray"})
+            return Needs(asked, 561, 100.0, 2, 4 * 2**30), place(phones, "auto", 2)
+
+        few, placed = needs(10_000_000)
+        assert few.shards(placed) == "made"
+        fewer = int(few.mend(placed).split("set data.phones to ")[1].split()[0])
+        assert 0 < fewer < 10_000_000
+        for phones, fits in ((fewer, True), (fewer + 1, False)):
+            asked, placed = needs(phones)
+            assert (asked.mend(placed) == "") is fits
 
     def test_private_state_of_phones(self) -> None:
         asked = experiment(
@@ -106,6 +114,41 @@ class TestWhatDoesNotFit:
         )
         assert plan(asked).mend == "choose a federation.strategy without private state on phones"
         assert plan(asked.with_({"federation.strategy": "fedavg"})).fits
+
+
+class TestWhereRowsAre:
+    """`fleet.shards: auto` keeps rows in memory where they fit, and says what it chose."""
+
+    def test_in_memory_where_they_fit(self) -> None:
+        planned = plan(experiment(fleet__engine="ray"))
+        assert planned.chosen["fleet.shards"] == {"value": "resident", "why": "all rows fit into memory (0.0 GiB)"}
+        assert planned.resolved().fleet.shards == "resident"
+
+    @pytest.mark.parametrize(("source", "chosen"), [("outbreak", "made"), ("table", "mapped")])
+    def test_the_leanest_way_where_they_do_not(self, source: str, chosen: str, ragged_file: Path) -> None:
+        table = {"source": "table", "path": ragged_file, "phone": "person", "time": "week"}
+        asked = on_table(data=table) if source == "table" else experiment()
+        needs = Needs(asked, 561, 10_000.0, 2, 4 * 2**30)
+        placed = place(1_000_000, "auto", 2)
+        assert needs.shards(placed) == chosen
+        assert needs.why_shards(placed).startswith(
+            "rows in memory would need 242.2 GiB" if chosen == "made" else "rows"
+        )
+        assert needs.mend(placed) == ""
+        resident = Needs(asked.with_({"fleet.shards": "resident"}), 561, 10_000.0, 2, 4 * 2**30)
+        assert resident.mend(placed) == f"set fleet.shards to {chosen}, or to auto"
+
+    def test_a_phone_of_a_hundred_rows_takes_less_than_three_kilobytes(self) -> None:
+        needs = Needs(experiment(), 561, 100.0, 2, 64 * 2**30)
+        parts = [needs.by_part(place(phones, "auto", 2), "resident")["shards"] for phones in (500_000, 1_000_000)]
+        assert 2600 < (parts[1] - parts[0]) / 500_000 < 3000
+
+    def test_a_table_can_not_be_made_anew(self, ragged_file: Path) -> None:
+        table = {"source": "table", "path": ragged_file, "phone": "person", "time": "week"}
+        with pytest.raises(UserMistake) as caught:
+            on_table(data=table).with_({"fleet.shards": "made"})
+        (problem,) = caught.value.problems
+        assert (problem.place, problem.mend) == ("fleet.shards", "write `shards: mapped`, or auto")
 
 
 class TestMistakes:

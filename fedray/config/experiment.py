@@ -200,6 +200,11 @@ class Fleet(Section):
         None, description="a Ray cluster to join; null: RAY_ADDRESS if set, else a new local cluster"
     )
     phones_per_actor: Count | Literal["auto"] = Field("auto", description="1: every phone is a Ray actor of its own")
+    shards: Literal["auto", "resident", "mapped", "made"] = Field(
+        "auto",
+        description="where an actor's rows are: in memory (resident), in a file read in pieces (mapped), or made anew "
+        "in pieces from the seed (made, outbreaks only; nothing is written); auto: resident if they fit into memory",
+    )
     max_lost_phones: Annotated[int, Field(ge=0, strict=True)] = Field(
         0, description="phones that may drop out of a round before the run ends"
     )
@@ -270,6 +275,13 @@ class Experiment(Section):
         if found:
             raise refused(*found)
         return variants
+
+    @model_validator(mode="after")
+    def _only_outbreaks_are_made(self) -> Self:
+        if self.fleet.shards == "made" and self.data.source != "outbreak":
+            rule = "only the rows of an outbreak can be made anew from the seed; a table's must be read"
+            raise refused(Finding(("fleet", "shards"), "made", rule, "write `shards: mapped`, or auto"))
+        return self
 
     @model_validator(mode="wrap")
     @classmethod

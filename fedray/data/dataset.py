@@ -21,14 +21,14 @@ FORMAT = 2  # of files and rows together: raise it whenever the same knobs would
 
 @dataclass(frozen=True)
 class DataFile:
-    """One Parquet file of a data set.
+    """One file of a data set: Parquet, or what rows are made from.
 
     Attributes:
         name: File name inside the data set's directory.
         split: `train` or `test`.
         first: Lowest phone in it.
         last: Highest phone in it, plus one.
-        rows: How many rows it has.
+        rows: How many rows it has, or there are to be made from it.
         bytes: Its size, by which a file that was cut short is noticed.
     """
 
@@ -54,10 +54,12 @@ class Dataset:
         columns: Stored columns, in order.
         time: The column that orders a phone's rows (`day` for outbreaks), or None for the order of the file.
         series: For outbreaks, of a split, one value a day: `infected` and `immune` people of the whole population,
-            mean `temperature` (degrees Celsius) and `distance` (metres) and share with `cough` over the phones' rows.
+            mean `temperature` (degrees Celsius) and `distance` (metres) and share with `cough` over the phones' rows
+            (where rows are made anew, over those of the first phones, `provenance["means_over_phones"]` of them).
             Empty for tables.
         provenance: Parameters, seed, fedray's version, attempts, ...
-        files: The Parquet files.
+        files: The Parquet files; for rows that are made anew, one file a split with what happened to people.
+        made: No rows are stored; whoever reads them makes them anew.
     """
 
     path: Path
@@ -71,6 +73,7 @@ class Dataset:
     series: Mapping[str, Mapping[str, list[float]]]
     provenance: Mapping[str, Any]
     files: tuple[DataFile, ...] = ()
+    made: bool = False
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:

@@ -21,6 +21,7 @@ from fedray.randomness import Purpose, integers, key, permuted, uniform
 Bool = npt.NDArray[np.bool_]
 
 TRAIN, TEST = 0, 1
+WHICH = {"train": TRAIN, "test": TEST}  # by split
 MOST_ATTEMPTS = 20
 TOOK_OFF = 0.01  # share of people ever infected; about 6 % of outbreaks stay below it, and then log10(0) threatens
 _IMMENSE = 1e30

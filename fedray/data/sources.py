@@ -23,7 +23,8 @@ from fedray.config import OutbreakData, TableData
 from fedray.data import sensors
 from fedray.data.contacts import Int64
 from fedray.data.dataset import FORMAT, SPLITS, Dataset
-from fedray.data.outbreak import TEST, TRAIN, Epidemic, chosen_people, outbreak
+from fedray.data.making import CHECKSUMS, write_people
+from fedray.data.outbreak import WHICH, Epidemic, chosen_people, outbreak
 from fedray.data.table import Table, kind_of, read_table
 from fedray.data.writing import (
     ROWS_A_GROUP,
@@ -41,7 +42,8 @@ Progress = Callable[[str, int, int], None]
 Series = dict[str, list[float]]
 
 NAMES_FILE = "_phones.parquet"
-_WHICH = {"train": TRAIN, "test": TEST}
+MEANS_OVER_PHONES = 10_000
+"""Where no rows are written, the sensors' means a day are those of so many phones at most, the first ones."""
 
 
 def prepare(
@@ -50,6 +52,7 @@ def prepare(
     home: Path,
     progress: Progress | None = None,
     columns: Sequence[str] | None = None,
+    made: bool = False,
 ) -> Dataset:
     """The data set of an experiment under `home/shards/<digest>`: used again if it's there, else written.
 
@@ -61,12 +64,18 @@ def prepare(
         columns: Of a table, the columns that are used, besides phone, time and split: only they are checked and
             stored. None: all numeric or boolean ones; others are left out (named in `provenance["left_out"]`). An
             outbreak stores all its columns always.
+        made: Of an outbreak, write no rows but what they are made from, 11 bytes a phone.
 
     Raises:
         UserMistake: With everything that is wrong in the user's table, or with knobs under which no outbreak takes off.
         RunFailed: If the files can't be written to the end.
     """
-    depends_on = _table_key(data, seed, columns) if isinstance(data, TableData) else _outbreak_key(data, seed)
+    if isinstance(data, TableData):
+        if made:
+            raise ValueError("only the rows of an outbreak can be made anew from the seed")
+        depends_on = _table_key(data, seed, columns)
+    else:
+        depends_on = {**_outbreak_key(data, seed), **({"made": True} if made else {})}
     digest = digest_of(depends_on)
     final = (Path(home) / "shards" / digest).absolute()
     if is_whole(final):
@@ -78,7 +87,8 @@ def prepare(
             _write_table(directory, table, data, _provenance(data, seed, left_out=table.left_out), digest, report)
     else:
         epidemics = _epidemics(data, seed, SPLITS, report)
-        _write_outbreak(final, "home", epidemics, chosen_people(data, seed), digest, report)
+        write = _write_people if made else _write_outbreak
+        write(final, "home", epidemics, chosen_people(data, seed), digest, report)
     return Dataset.open(final)
 
 
@@ -139,7 +149,7 @@ def _epidemics(data: OutbreakData, seed: int, splits: Sequence[str], report: Pro
     epidemics = {}
     for number, split in enumerate(splits):
         report("outbreak", number, len(splits))
-        epidemics[split] = outbreak(data, seed, _WHICH[split])
+        epidemics[split] = outbreak(data, seed, WHICH[split])
     report("outbreak", len(splits), len(splits))
     return epidemics
 
@@ -147,10 +157,7 @@ def _epidemics(data: OutbreakData, seed: int, splits: Sequence[str], report: Pro
 def _write_outbreak(
     final: Path, knob: str, epidemics: Mapping[str, Epidemic], people: Int64, digest: str, report: Progress
 ) -> None:
-    data, seed = epidemics["train"].data, epidemics["train"].seed
-    # Counted from one: an outbreak that took off at once needed one attempt.
-    attempts = {split: epidemic.attempt + 1 for split, epidemic in epidemics.items()}
-    provenance = _provenance(data, seed, attempts=attempts)
+    data, provenance = epidemics["train"].data, _provenance_of(epidemics)
     types = {name: pa.from_numpy_dtype(kind) for name, kind in sensors.COLUMNS.items()}
     schema = schema_of(types, digest=digest, source="outbreak", time=sensors.TIME, provenance=provenance)
     counts = _Counts()
@@ -164,11 +171,54 @@ def _write_outbreak(
                     means.add(block)
                     report("shards", number * len(people) + first, len(epidemics) * len(people))
             counts.add(split, writer)
-            everybody = {"infected": epidemic.infected.tolist(), "immune": epidemic.immune.tolist()}
-            series[split] = {**everybody, **means.series()}
+            series[split] = {**_population(epidemic), **means.series()}
         report("shards", len(epidemics) * len(people), len(epidemics) * len(people))
         dataset = counts.dataset(directory, digest, "outbreak", len(people), schema, sensors.TIME, series, provenance)
         write_manifest(directory, dataset)
+
+
+def _write_people(
+    final: Path, knob: str, epidemics: Mapping[str, Epidemic], people: Int64, digest: str, report: Progress
+) -> None:
+    """A data set without rows: what happened to the people who carry phones."""
+    data, sample = epidemics["train"].data, people[:MEANS_OVER_PHONES]
+    series, files, checksums = {}, [], {}
+    with whole_or_nothing(final, knob, replace=True) as directory:
+        for number, (split, epidemic) in enumerate(epidemics.items()):
+            report("shards", number * len(people), len(epidemics) * len(people))
+            means = _DailyMeans(data.days)
+            for _, block in _blocks(epidemic, sample):
+                means.add(block)
+            series[split] = {**_population(epidemic), **means.series()}
+            file, checksum = write_people(directory, split, epidemic, people)
+            files.append(file)
+            checksums[file.name] = checksum
+        report("shards", len(epidemics) * len(people), len(epidemics) * len(people))
+        dataset = Dataset(
+            path=directory,
+            digest=digest,
+            source="outbreak",
+            phones=len(people),
+            rows={file.split: file.rows for file in files},
+            longest=dict.fromkeys(epidemics, data.days),
+            columns=tuple(sensors.COLUMNS),
+            time=sensors.TIME,
+            series=series,
+            provenance=_provenance_of(epidemics, means_over_phones=len(sample), **{CHECKSUMS: checksums}),
+            files=tuple(files),
+            made=True,
+        )
+        write_manifest(directory, dataset)
+
+
+def _provenance_of(epidemics: Mapping[str, Epidemic], **more: Any) -> dict[str, Any]:
+    # Counted from one: an outbreak that took off at once needed one attempt.
+    attempts = {split: epidemic.attempt + 1 for split, epidemic in epidemics.items()}
+    return _provenance(epidemics["train"].data, epidemics["train"].seed, attempts=attempts, **more)
+
+
+def _population(epidemic: Epidemic) -> Series:
+    return {"infected": epidemic.infected.tolist(), "immune": epidemic.immune.tolist()}
 
 
 def _blocks(epidemic: Epidemic, people: Int64) -> Iterator[tuple[int, dict[str, npt.NDArray[Any]]]]:

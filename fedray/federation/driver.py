@@ -24,6 +24,7 @@ from fedray.federation.scores import Scores, scores
 from fedray.federation.state import RunState
 from fedray.fleet.cohort import CohortRule
 from fedray.fleet.fleet import Fleet, Gathered
+from fedray.fleet.held import Keeping
 from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, RunSpec, Train, Visit
 from fedray.learning.metrics import metrics_for
 from fedray.learning.standardise import Scaling, scaling_from_sums
@@ -260,7 +261,17 @@ def run_spec(experiment: Experiment, dataset: Dataset, run: str, folder: Path) -
         longest=dataset.longest,
         total_weight=max(dataset.rows["train"], dataset.phones),
         memory_folder=str(folder.absolute() / "phones"),
+        shards=keeping(experiment, dataset),
+        mapped_folder=str(experiment.home.absolute() / "mapped"),
     )
+
+
+def keeping(experiment: Experiment, dataset: Dataset) -> Keeping:
+    """Where actors keep rows; an `auto` that no plan has resolved means in memory, if there are any to keep."""
+    wanted = experiment.fleet.shards
+    if wanted == "auto":
+        return "made" if dataset.made else "resident"
+    return wanted
 
 
 def cohort_rule(experiment: Experiment, phones: int) -> CohortRule:

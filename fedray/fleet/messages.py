@@ -51,8 +51,8 @@ class RunSpec:
     longest: Mapping[str, int]
     total_weight: int
     memory_folder: str
-    shards: Literal["resident", "mapped", "made"] = "resident"
-    mapped_folder: str = ""
+    shards: Literal["resident", "mapped", "made"]
+    mapped_folder: str
 
 
 @dataclass(frozen=True)

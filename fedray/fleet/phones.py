@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from fedray.data.shards import Dataset, ParquetShards, ShardReader
+from fedray.data.shards import Dataset, ShardReader, reader_of
 from fedray.errors import BadRow
 from fedray.fleet.held import Held, held
 from fedray.fleet.local_round import Broadcast, LocalRound, Shard
@@ -61,7 +61,7 @@ class Phones:
     def __init__(self, actor: int, first: int, last: int, dataset: Dataset) -> None:
         self.actor, self.first, self.last = actor, first, last
         self.ids = np.arange(first, last, dtype=np.int64)
-        self.dataset, self.reader = dataset, ParquetShards(dataset)
+        self.dataset, self.reader = dataset, reader_of(dataset)
         self.run: PreparedRun | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -156,6 +156,7 @@ class Phones:
 
     def _evaluate(self, run: PreparedRun, split: str, weights: Tensor) -> Sums:
         total: Sums = {}
+        weights = weights.to(run.device)
         step = phones_a_piece(run.spec.longest[split])
         for shard in run.held.shards(split, self.ids):
             for first in range(0, len(shard.ids), step):
@@ -270,7 +271,7 @@ def _scored(run: PreparedRun, shard: Shard, first: int, last: int, split: str, w
     offsets = shard.offsets[first : last + 1]
     piece = slice(int(offsets[0]), int(offsets[-1]))
     offsets = offsets - offsets[0]
-    outputs = scoring.predictions(run.network, weights.to(run.device), shard.examples.features[piece]).cpu()
+    outputs = scoring.predictions(run.network, weights, shard.examples.features[piece]).cpu()
     if outputs.ndim != 2:
         raise ValueError("the model's output must be [rows, outputs]")
     targets = shard.examples.targets[piece].cpu()

@@ -99,9 +99,9 @@ def trained(
 
 def pooled(dataset: Dataset, split: str, columns: Iterable[str]) -> np.ndarray:
     """All rows of a split, float64 `[rows, columns]`, in order of phone."""
-    from fedray.data.shards import ParquetShards
+    from fedray.data.shards import reader_of
 
-    rows = ParquetShards(dataset).read(0, dataset.phones, split, list(columns))
+    rows = reader_of(dataset).read(0, dataset.phones, split, list(columns))
     return np.column_stack([rows.columns[name].astype(np.float64) for name in columns])
 
 
