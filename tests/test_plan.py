@@ -96,7 +96,7 @@ class TestWhatDoesNotFit:
     def test_phones_are_counted_down_to_what_fits(self) -> None:
         def needs(phones: int) -> tuple[Needs, Placement]:
             asked = experiment(data={"people": 10_000_000, "phones": phones}, fleet={"engine": "ray"})
-            return Needs(asked, 561, 100.0, 2, 4 * 2**30), place(phones, "auto", 2)
+            return Needs(asked, 561, 100.0, 2, 7 * 2**29), place(phones, "auto", 2)
 
         few, placed = needs(10_000_000)
         assert few.shards(placed) == "made"

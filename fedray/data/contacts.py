@@ -16,6 +16,7 @@ from fedray.randomness import UInt64, bits
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
 
+_AT_ONCE = 1 << 22  # pairs: bounds what is computed on the way
 _HALF = np.uint64(32)
 _LOW = np.uint64((1 << 32) - 1)
 
@@ -70,14 +71,31 @@ def random_contacts(keys: UInt64, people: int, edges: int) -> ContactGraph:
     drawn = 0
     # A portion is exactly what is still missing, so that it can't overshoot and the order of draws need not be kept.
     while (missing := edges - len(pairs)) > 0:
-        portion = _pairs(keys, np.arange(drawn, drawn + missing, dtype=np.uint64), people)
-        pairs = distinct(np.concatenate([pairs, portion]))
+        portions = (
+            _pairs(keys, np.arange(first, min(first + _AT_ONCE, drawn + missing), dtype=np.uint64), people)
+            for first in range(drawn, drawn + missing, _AT_ONCE)
+        )
+        pairs = distinct(np.concatenate([pairs, *portions]))
         drawn += missing
-    low, high = pairs // people, pairs % people
-    both = np.concatenate([pairs, high * people + low])
-    both.sort()
+    both = _from_both_ends(pairs, people)
+    del pairs  # what is large goes as soon as it can: graphs of tens of millions of people must fit
     start = np.searchsorted(both, np.arange(people + 1, dtype=np.int64) * people)
-    return ContactGraph(start.astype(np.int64), (both % people).astype(np.int32))
+    contact = np.empty(len(both), dtype=np.int32)
+    for first in range(0, len(both), _AT_ONCE):
+        contact[first : first + _AT_ONCE] = both[first : first + _AT_ONCE] % people
+    return ContactGraph(start.astype(np.int64, copy=False), contact)
+
+
+def _from_both_ends(pairs: Int64, people: int) -> Int64:
+    """Pairs `low * people + high`, and the same as `high * people + low`, all rising."""
+    both = np.empty(2 * len(pairs), dtype=np.int64)
+    both[: len(pairs)] = pairs
+    turned = both[len(pairs) :]
+    np.remainder(pairs, people, out=turned)
+    turned *= people
+    turned += pairs // people
+    both.sort()
+    return both
 
 
 def distinct(values: Int64) -> Int64:

@@ -25,6 +25,7 @@ WHICH = {"train": TRAIN, "test": TEST}  # by split
 MOST_ATTEMPTS = 20
 TOOK_OFF = 0.01  # share of people ever infected; about 6 % of outbreaks stay below it, and then log10(0) threatens
 _IMMENSE = 1e30
+_PEOPLE_AT_ONCE = 1 << 18  # whose contacts are looked at together: bounds what they take of memory on the way
 _MOST_CONTACTS = int(np.iinfo(np.int16).max)
 
 
@@ -214,25 +215,33 @@ class _Turns:
         """
         new = np.zeros(len(infected), dtype=bool)
         healed = np.zeros(len(infected), dtype=bool)
+        taken = infected | immune
         downward = [np.empty(0, dtype=np.int64)]
         acting = np.flatnonzero(infected)
         while len(acting):
-            healed[acting[self._heals(acting)]] = True
-            source, target = self._transmissions(acting)
-            up = target > source
-            downward.append(target[~up])
-            higher = target[up]
-            acting = distinct(higher[~(infected | immune | new)[higher]])
+            upward = []
+            for first in range(0, len(acting), _PEOPLE_AT_ONCE):
+                some = acting[first : first + _PEOPLE_AT_ONCE]
+                healed[some[self._heals(some)]] = True
+                source, target = self._transmissions(some, taken)
+                up = target > source
+                downward.append(target[~up])
+                upward.append(target[up])
+            higher = np.concatenate(upward)
+            acting = distinct(higher[~new[higher]])
             new[acting] = True
         lower = np.concatenate(downward)
-        late = distinct(lower[~(infected | immune | new)[lower]])
+        late = distinct(lower[~new[lower]])
         return new, late, np.flatnonzero(healed)
 
     def _heals(self, people: Int64) -> Bool:
         return np.asarray(uniform(self._healing, people) < self._data.healing_probability)
 
-    def _transmissions(self, people: Int64) -> tuple[Int64, Int64]:
+    def _transmissions(self, people: Int64, taken: Bool) -> tuple[Int64, Int64]:
+        """Who infects whom, but for those who are infected or immune already: a draw that nobody makes changes none."""
         source, target = self._graph.of(people)
+        free = ~taken[target]
+        source, target = source[free], target[free]
         # Draw number source * people + target of the day's key: one hash a contact instead of one a part of an address.
         caught = uniform(self._infection, source * self._graph.people + target) < self._data.infection_probability
         return source[caught], target[caught]
