@@ -18,6 +18,7 @@ from fedray.errors import Problem, UserMistake
 from fedray.federation.driver import Driver, Hook, RoundContext
 from fedray.fleet.fleet import Fleet
 from fedray.learning import models
+from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Predictor, Scaling
 from fedray.planning import Plan, plan, start_engine, used_columns
 from fedray.result import Result, RunResult
@@ -62,10 +63,11 @@ def run(experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | No
         scalings: dict[Any, Scaling] = {}
         for name, variant in experiment.runs().items():
             if not experiment.variants:
-                runs[name] = one_run(name, variant, fleet, top, scalings, clock, hooks)
+                runs[name] = one_run(name, variant, fleet, top, planned.compiling[name].program, scalings, clock, hooks)
                 continue
             with recorded(tracker, name, variant, dataset, parent=top) as record:
-                runs[name] = one_run(name, variant, fleet, record, scalings, clock, hooks)
+                program = planned.compiling[name].program
+                runs[name] = one_run(name, variant, fleet, record, program, scalings, clock, hooks)
         with clock.stage("baselines"):
             beside = baselines(experiment, dataset, runs)
         result = Result(experiment.name, experiment.seed, runs, beside, top.id if experiment.variants else None)
@@ -79,6 +81,7 @@ def one_run(
     experiment: Experiment,
     fleet: Fleet,
     record: Run,
+    program: AnyProgram | None,
     scalings: dict[Any, Scaling],
     clock: Clock,
     hooks: Iterable[Hook],
@@ -90,13 +93,14 @@ def one_run(
         experiment: With the variant's knobs.
         fleet: Started; other variants have used it, or will.
         record: Where it is recorded.
+        program: The local round to compile, if it is compiled.
         scalings: Those that earlier variants have added up, by features; this one's is added.
         clock: Knows how long the shared stages took.
         hooks: The user's.
     """
     clock.watch.run(name, experiment.learning.rounds)
     network = initial_network(experiment)
-    driver = Driver(experiment, fleet, record.id, experiment.home / "runs" / record.id)
+    driver = Driver(experiment, fleet, record.id, experiment.home / "runs" / record.id, program)
     with clock.stage("standardise"):
         features = (experiment.task.features, experiment.task.standardise)
         scalings[features] = driver.standardise(scalings.get(features))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -12,12 +12,13 @@ import psutil
 from fedray.config import Experiment
 from fedray.data.expected import columns_of, expected
 from fedray.errors import Problem, UserMistake, WouldNotFit
+from fedray.federation.programs import Choice, choose
 from fedray.fleet.engine import Engine, InlineEngine
+from fedray.fleet.local_round import local_training
 from fedray.fleet.phones import chosen_device
 from fedray.fleet.placement import Placement, place
 from fedray.learning import metrics, models, task
 from fedray.learning.block import VectorisedTrainer, refuse_unmappable
-from fedray.learning.optimisers import LocalTraining
 from fedray.needs import OBJECT_STORE_BYTES, Needs
 from fedray.strategies.registry import strategy
 
@@ -44,6 +45,7 @@ class Plan:
         memory_bytes: By part: driver, cluster, object_store, actors, shards, training, outbreak.
         bytes_a_round: `down` (weights to nodes) and `up` (reports to the driver).
         chosen: For each `auto`, its value and why.
+        compiling: For each run by name, whether its local rounds are compiled, and what for.
         mend: The knob that makes it fit; empty if it fits.
     """
 
@@ -54,6 +56,7 @@ class Plan:
     memory_bytes: dict[str, int]
     bytes_a_round: dict[str, int]
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    compiling: dict[str, Choice] = field(default_factory=dict)
     mend: str = ""
 
     @property
@@ -108,6 +111,7 @@ def plan(experiment: Experiment) -> Plan:
     if getattr(experiment.data, "test_share", 0) == 1:
         allowed = "a share of 1 leaves no rows to train on; it is for fedray evaluate"
         raise UserMistake(Problem("data.test_share", "1", allowed, "set it below 1, such as 0.2"))
+    compiling = _compiling(experiment, rows.phones)
     cluster = find_cluster(experiment)
     placement = place(rows.phones, experiment.fleet.phones_per_actor, cluster.cpus)
     needs = Needs(experiment, weights, rows.rows / rows.phones, cluster.cpus, cluster.free_bytes)
@@ -118,7 +122,8 @@ def plan(experiment: Experiment) -> Plan:
         weights=weights,
         memory_bytes=needs.by_part(placement, needs.shards(placement)),
         bytes_a_round=_bytes_a_round(experiment, placement, weights, cluster.nodes),
-        chosen=_chosen(experiment, placement, needs),
+        chosen=_chosen(experiment, placement, needs) | _chosen_compiling(experiment, compiling),
+        compiling=compiling,
         mend=needs.mend(placement),
     )
 
@@ -149,6 +154,32 @@ def _chosen(experiment: Experiment, placement: Placement, needs: Needs) -> dict[
     return chosen
 
 
+def _compiling(experiment: Experiment, phones: int) -> dict[str, Choice]:
+    """Whether each run's local rounds are compiled.
+
+    Raises:
+        UserMistake: Where a run asks for what can't be compiled.
+    """
+    found, problems = {}, []
+    for name, run in experiment.runs().items():
+        try:
+            found[name] = choose(run, phones)
+        except UserMistake as mistake:
+            problems += _of_run(name, mistake)
+    if problems:
+        raise UserMistake(problems)
+    return found
+
+
+def _chosen_compiling(experiment: Experiment, compiling: dict[str, Choice]) -> dict[str, dict[str, Any]]:
+    chosen = {}
+    for name, run in experiment.runs().items():
+        if run.learning.compile == "auto":
+            knob = "learning.compile" if name == "main" else f"variants.{name}.learning.compile"
+            chosen[knob] = {"value": "on" if compiling[name].on else "off", "why": compiling[name].why}
+    return chosen
+
+
 def check_runs(experiment: Experiment) -> int:
     """Build every variant's network, loss, metrics and strategy once; D of the largest.
 
@@ -161,14 +192,16 @@ def check_runs(experiment: Experiment) -> int:
         try:
             largest = max(largest, _check_run(run))
         except UserMistake as mistake:
-            prefix = "" if name == "main" else f"variants.{name}: "
-            problems += [
-                Problem(prefix + problem.place, problem.value, problem.allowed, problem.mend)
-                for problem in mistake.problems
-            ]
+            problems += _of_run(name, mistake)
     if problems:
         raise UserMistake(problems)
     return largest
+
+
+def _of_run(name: str, mistake: UserMistake) -> list[Problem]:
+    """The problems of one run, with the variant's name where there are several."""
+    prefix = "" if name == "main" else f"variants.{name}: "
+    return [replace(problem, place=prefix + problem.place) for problem in mistake.problems]
 
 
 def _check_run(run: Experiment) -> int:
@@ -188,7 +221,7 @@ def _check_run(run: Experiment) -> int:
     if run.learning.device == "cuda" and chosen_device("auto") != "cuda":
         raise UserMistake(Problem("learning.device", "cuda", "there is no GPU that torch can use", "set it to cpu"))
     if run.learning.trainer == "vectorised" and not chosen.hops:
-        VectorisedTrainer(network, loss, local_training(run), features)
+        VectorisedTrainer(network, loss, local_training(run.learning), features)
     else:
         refuse_unmappable(network, looped=True)
     return len(models.flat_weights(network))
@@ -200,14 +233,6 @@ def used_columns(experiment: Experiment) -> tuple[str, ...]:
     for run in experiment.runs().values():
         names |= dict.fromkeys([*run.task.features, *task.target(run.task.target).columns])
     return tuple(names)
-
-
-def local_training(run: Experiment) -> LocalTraining:
-    """The knobs of training on a phone."""
-    learning = run.learning
-    return LocalTraining(
-        learning.local_epochs, learning.batch_size, learning.optimizer, learning.learning_rate, learning.momentum
-    )
 
 
 def _refuse_unknown_columns(run: Experiment) -> None:

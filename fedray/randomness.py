@@ -27,7 +27,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
 _MASK = (1 << 64) - 1
-_INDEX_BITS = np.uint64(24)
+_INDEX_BITS = 24
+_INDEX_MASK = np.uint64((1 << _INDEX_BITS) - 1)
 
 
 @unique
@@ -107,15 +108,20 @@ def shuffles(keys: UInt64, rows: Int64, width: int) -> Int64:
     Returns:
         `[phones, width]`; in row p the first `rows[p]` entries are a permutation of 0..rows[p]-1, the rest is padding.
     """
-    if width > 1 << int(_INDEX_BITS):
-        raise ValueError(f"a phone may have at most {1 << int(_INDEX_BITS)} rows, got {width}")
+    if width > 1 << _INDEX_BITS:
+        raise ValueError(f"a phone may have at most {1 << _INDEX_BITS} rows, got {width}")
     index = np.arange(width, dtype=np.uint64)
     # Sort random numbers that carry their own index in the low bits: one integer sort instead of an argsort. Padding
     # has the highest bit set, so it sorts behind the real rows.
-    sortable = (bits(keys[:, None], index) >> np.uint64(1)) >> _INDEX_BITS << _INDEX_BITS | index
-    sortable[index >= rows[:, None]] |= np.uint64(1) << np.uint64(63)
+    sortable = bits(keys[:, None], index)
+    sortable >>= np.uint64(1)
+    sortable &= ~_INDEX_MASK
+    sortable |= index
+    if len(rows) and rows.min() < width:
+        sortable[index >= rows[:, None]] |= np.uint64(1) << np.uint64(63)
     sortable.sort(axis=1)
-    return (sortable & np.uint64((1 << int(_INDEX_BITS)) - 1)).astype(np.int64)
+    sortable &= _INDEX_MASK
+    return sortable.view(np.int64)
 
 
 def permuted(keys: UInt64, positions: IntLike, size: int) -> Int64:

@@ -21,12 +21,13 @@ from fedray.config import Experiment
 from fedray.data.shards import Dataset, prepare
 from fedray.errors import Problem, UserMistake
 from fedray.federation.driver import cohort_rule, kept_broadcast, kept_scaling, run_spec
-from fedray.fleet.local_round import Broadcast
+from fedray.federation.programs import choose
+from fedray.fleet.local_round import Broadcast, local_training
 from fedray.fleet.phones import Phones
 from fedray.learning import task
 from fedray.learning.loop import LoopTrainer
 from fedray.learning.standardise import Scaling
-from fedray.planning import local_training, used_columns
+from fedray.planning import used_columns
 from fedray.strategies.registry import strategy
 from fedray.tracking.load import experiment_of, with_objects
 
@@ -118,7 +119,8 @@ class _Replayed:
         self.experiment, self.folder, self.phone = experiment, folder, phone
         self.cohort = cohort_rule(experiment, dataset.phones)
         scaled = load_numpy(_kept(kept_scaling(folder), folder))
-        spec = replace(run_spec(experiment, dataset, folder.name, folder), scaling=Scaling(**scaled))
+        program = choose(experiment, dataset.phones).program
+        spec = replace(run_spec(experiment, dataset, folder.name, folder, program), scaling=Scaling(**scaled))
         hops = strategy(experiment.federation.strategy, experiment.federation.own_knobs()).hops
         # Where the model hops, it comes to this phone as the phones before it left it.
         self.phones = Phones(0, 0 if hops else phone, phone + 1, dataset)
@@ -132,7 +134,7 @@ class _Replayed:
         if local.strategy.hops:
             before = self.cohort.members(number, 0, self.phone)
             start = replace(start, weights=local.visit(self.shard, before, start)[0])
-        _, fleet, _ = local.train_block(self.shard, ids, start, memory)
+        fleet = local.updates(self.shard, ids, start, memory)
         losses: list[float] = []
 
         def heard(place: int, step: int, loss: float) -> None:
@@ -141,7 +143,7 @@ class _Replayed:
                 on_batch(step, loss)
 
         loss = task.loss(self.experiment.task.loss)
-        loop = LoopTrainer(self.run.network, loss, local_training(self.experiment), on_batch=heard)
+        loop = LoopTrainer(self.run.network, loss, local_training(self.experiment.learning), on_batch=heard)
         _, alone, _ = local.train_block(self.shard, ids, start, memory, loop)
         return Replay(
             phone=self.phone,
@@ -149,7 +151,7 @@ class _Replayed:
             rows=int(self.shard.rows(ids)[0]),
             losses=losses,
             update=alone.updates[0].cpu().numpy(),
-            fleet_update=fleet.updates[0].cpu().numpy(),
+            fleet_update=fleet[0].cpu().numpy(),
         )
 
     def _memory_before(self, number: int) -> torch.Tensor:

@@ -186,6 +186,9 @@ class Learning(Section):
     momentum: Share = Field(0.0, description="of sgd")
     evaluate_every: Count = Field(1, description="rounds between evaluations; the last round is always evaluated")
     trainer: Literal["vectorised", "loop"] = Field("vectorised", description="many phones at once, or one by one")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="compile local training for this model; auto: where phones and rounds are many enough"
+    )
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="where phones train")
     keep_weights: Annotated[int, Field(ge=0, strict=True)] = Field(
         1, description="keep the broadcast weights every so many rounds, for replay; 0: never"

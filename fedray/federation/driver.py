@@ -27,6 +27,7 @@ from fedray.fleet.fleet import Fleet, Gathered
 from fedray.fleet.held import Keeping
 from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, RunSpec, Train, Visit
 from fedray.learning.metrics import metrics_for
+from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Scaling, scaling_from_sums
 from fedray.result import Point
 from fedray.strategies.registry import strategy
@@ -84,15 +85,23 @@ class Driver:
         fleet: Started.
         run: Names the run to the actors, and its folder.
         folder: For broadcast weights that are kept, and phones' private vectors.
+        program: The local round as recorded, if it is to be compiled.
     """
 
-    def __init__(self, experiment: Experiment, fleet: Fleet, run: str, folder: Path) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        fleet: Fleet,
+        run: str,
+        folder: Path,
+        program: AnyProgram | None = None,
+    ) -> None:
         self.experiment, self.fleet, self.folder = experiment, fleet, folder
         federation, dataset = experiment.federation, fleet.dataset
         self.strategy = strategy(federation.strategy, federation.own_knobs())
         self.cohort = cohort_rule(experiment, dataset.phones)
         self.metrics = metrics_for(experiment.task.loss, experiment.task.metrics)
-        self.spec = run_spec(experiment, dataset, run, folder)
+        self.spec = run_spec(experiment, dataset, run, folder, program)
         self.grid = Grid.of(self.spec.total_weight)
         self.scaling = Scaling.none(len(experiment.task.features))
         self.seconds = {"standardise": 0.0, "train": 0.0, "evaluate": 0.0}
@@ -247,7 +256,9 @@ def _answer(hook: Hook, context: RoundContext) -> Mapping[str, float] | Stop | N
         return stop
 
 
-def run_spec(experiment: Experiment, dataset: Dataset, run: str, folder: Path) -> RunSpec:
+def run_spec(
+    experiment: Experiment, dataset: Dataset, run: str, folder: Path, program: AnyProgram | None = None
+) -> RunSpec:
     """What actors must know of a run, before its features are scaled."""
     return RunSpec(
         run=run,
@@ -263,6 +274,8 @@ def run_spec(experiment: Experiment, dataset: Dataset, run: str, folder: Path) -
         memory_folder=str(folder.absolute() / "phones"),
         shards=keeping(experiment, dataset),
         mapped_folder=str(experiment.home.absolute() / "mapped"),
+        program=program,
+        compiled_folder=str(experiment.home.absolute() / "compiled"),
     )
 
 

@@ -5,8 +5,9 @@ Also one phone's part of it alone, for replay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,20 @@ from fedray.config import Federation, Learning
 from fedray.fleet.messages import Lost
 from fedray.learning.batches import Batches, batches
 from fedray.learning.block import LEAST_WIDTH, WIDTH, VectorisedTrainer
+from fedray.learning.compiled import CompiledRound, Finished, Started
 from fedray.learning.loop import LoopTrainer
 from fedray.learning.optimisers import LocalTraining
+from fedray.learning.program import AnyProgram, VisitProgram
 from fedray.learning.task import Loss
 from fedray.learning.trainer import Correction, Examples, Trained, Trainer
+from fedray.learning.visiting import CompiledVisits
 from fedray.strategies.strategy import Local, Sent, Strategy
 from fedray.sums import LARGEST_UPDATE, Grid, fits, limbs_hold, merged, to_limbs
 
 Int64 = npt.NDArray[np.int64]
+
+VISITED_AT_ONCE = 256
+"""Phones whose batches are drawn together where a compiled model visits them; they are visited one by one."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,13 @@ class Broadcast:
     round: int
     weights: Tensor
     extra: Mapping[str, Tensor]
+    _lanes: list[Started] = field(default_factory=list)
+
+    def lanes(self, compiled: CompiledRound) -> Started:
+        """The same, made ready once for all blocks of a compiled round."""
+        if not self._lanes:
+            self._lanes.append(compiled.begin(self.weights, self.extra))
+        return self._lanes[0]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +81,13 @@ class Shard:
         return self.offsets[places + 1] - self.offsets[places]
 
 
+def local_training(learning: Learning) -> LocalTraining:
+    """The knobs of training on a phone."""
+    return LocalTraining(
+        learning.local_epochs, learning.batch_size, learning.optimizer, learning.learning_rate, learning.momentum
+    )
+
+
 class LocalRound:
     """Trains phones of one shard under one run's knobs.
 
@@ -91,9 +112,7 @@ class LocalRound:
     ) -> None:
         self.network, self.features, self.loss, self.seed = network, features, loss, seed
         self.strategy, self.weighting = strategy, federation.weighting
-        self.training = LocalTraining(
-            learning.local_epochs, learning.batch_size, learning.optimizer, learning.learning_rate, learning.momentum
-        )
+        self.training = local_training(learning)
         self.grid = Grid.of(total_weight)
         # A model that hops visits one phone at a time: there is no block, and the plain loop is the fastest.
         self.looped = learning.trainer == "loop" or strategy.hops
@@ -102,6 +121,23 @@ class LocalRound:
             if self.looped
             else VectorisedTrainer(network, loss, self.training, features)
         )
+        self.compiled: CompiledRound | None = None
+        self.visits: CompiledVisits | None = None
+
+    def compile(self, program: AnyProgram, folder: Path) -> None:
+        """From here on, train by this round as it was recorded.
+
+        Args:
+            program: Of the same network, loss, knobs and strategy.
+            folder: Where compiled programs are kept.
+
+        Raises:
+            RunFailed: If it can't be compiled here.
+        """
+        if isinstance(program, VisitProgram):
+            self.visits = CompiledVisits(program, folder, self.training)
+        else:
+            self.compiled = CompiledRound(program, folder, self.training, self.grid.exponent)
 
     def train(
         self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor
@@ -119,13 +155,18 @@ class LocalRound:
         """
         total: dict[str, Int64] = {}
         lost: list[Lost] = []
-        for begin in range(0, len(ids), WIDTH):
-            block = ids[begin : begin + WIDTH]
-            sent, trained, chosen = self.train_block(shard, block, start, memory[torch.from_numpy(shard.places(block))])
-            sums, keep, dropped = self._add_up(shard, block[chosen], sent, trained)
-            total = merged(total, sums)
-            lost += dropped
-            memory[torch.from_numpy(shard.places(block[chosen][keep]))] = sent.memory[torch.from_numpy(keep)].cpu()
+        width, one_block = (self.compiled.width, self._compiled_block) if self.compiled else (WIDTH, self._block)
+        rows = shard.rows(ids)
+        if len(rows) and rows.min() < rows.max():
+            # Phones of one length share blocks, so that a block takes no more steps than its phones need.
+            ids = ids[np.argsort(-rows, kind="stable")]
+        for begin in range(0, len(ids), width):
+            block = ids[begin : begin + width]
+            held = memory[torch.from_numpy(shard.places(block))]
+            done = one_block(shard, block, start, held)
+            total = merged(total, done.sums)
+            lost += done.lost
+            memory[torch.from_numpy(shard.places(done.kept))] = done.memory
         return total, lost, memory
 
     def visit(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, dict[str, Int64], list[Lost]]:
@@ -136,15 +177,29 @@ class LocalRound:
         weights = start.weights
         total: dict[str, Int64] = {}
         lost: list[Lost] = []
-        for phone in ids:
-            here = Broadcast(start.round, weights, start.extra)
-            sent, trained, chosen = self.train_block(shard, phone[None], here, torch.zeros(1, 0))
-            sums, keep, dropped = self._add_up(shard, phone[None][chosen], sent, trained)
-            lost += dropped
-            total = merged(total, {name: units for name, units in sums.items() if not name.startswith("sum.")})
-            if keep.all():
-                weights = weights + trained.updates[0]
+        for begin in range(0, len(ids), VISITED_AT_ONCE if self.visits else 1):
+            here = ids[begin : begin + (VISITED_AT_ONCE if self.visits else 1)]
+            there = Broadcast(start.round, weights, start.extra)
+            weights, done = (self._compiled_visits if self.visits else self._visit)(shard, here, there)
+            total = merged(total, done.sums)
+            lost += done.lost
         return weights, total, lost
+
+    def _visit(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, Block]:
+        sent, trained, _ = self.train_block(shard, ids, start, torch.zeros(1, 0))
+        done = self._add_up(shard, ids, sent, trained)
+        counts = {name: units for name, units in done.sums.items() if not name.startswith("sum.")}
+        weights = start.weights + trained.updates[0] if len(done.kept) else start.weights
+        return weights, replace(done, sums=counts)
+
+    def _compiled_visits(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, Block]:
+        if self.visits is None:
+            raise LookupError("this local round has no program")
+        blocked = self._batches(shard, ids, start.round, 1)
+        done = self.visits.visit(start.weights, shard.examples, blocked)
+        there, keep = ids[blocked.phones], done.keep
+        counts = self._counts(shard, there[keep], blocked.seen[keep], done.losses[keep])
+        return done.weights, Block(counts, there[keep], torch.zeros(0), _dropped(there[~keep], ["update"]))
 
     def train_block(
         self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor, trainer: Trainer | None = None
@@ -155,9 +210,7 @@ class LocalRound:
             What the phones send and how they trained, both in the order of `ids[chosen]`, and `chosen`.
         """
         blocked = self._batches(shard, ids, start.round, 1 if self.looped else LEAST_WIDTH)
-        order = torch.from_numpy(blocked.phones)
-        padded = torch.cat([memory, memory.new_zeros(len(order) - len(ids), memory.shape[1])])[order]
-        padded = padded.to(start.weights.device)
+        padded = _padded(memory, blocked).to(start.weights.device)
         correct = self.correction(start)
         trained = (trainer or self.trainer).train(start.weights, shard.examples, blocked, correct, padded)
         real = blocked.phones < len(ids)
@@ -173,6 +226,22 @@ class LocalRound:
         )
         return sent, kept, blocked.phones[real]
 
+    def updates(self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor) -> Tensor:
+        """The updates of a few phones as this run's fleet makes them, `[phones, D]`, in the order of `ids`."""
+        updates = start.weights.new_empty(len(ids), len(start.weights))
+        if self.visits is not None:
+            for place, phone in enumerate(ids):
+                updates[place] = self._compiled_visits(shard, phone[None], start)[0] - start.weights
+        elif self.compiled is None:
+            _, trained, chosen = self.train_block(shard, ids, start, memory)
+            updates[torch.from_numpy(chosen)] = trained.updates
+        else:
+            finished, blocked = self._finished(self.compiled, shard, ids, start, memory)
+            weights = finished.weights.transpose(1, 2).flatten(0, 1)
+            real = blocked.phones < len(ids)
+            updates[torch.from_numpy(blocked.phones[real])] = weights[torch.from_numpy(real)] - start.weights
+        return updates
+
     def correction(self, start: Broadcast) -> Correction | None:
         """The strategy's correction of gradients in this round, if it has one."""
         if not self.strategy.corrects:
@@ -180,6 +249,31 @@ class LocalRound:
         return lambda gradients, weights, memory: self.strategy.correct(
             gradients, weights, memory, start.weights, start.extra
         )
+
+    def _block(self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor) -> Block:
+        sent, trained, chosen = self.train_block(shard, ids, start, memory)
+        return self._add_up(shard, ids[chosen], sent, trained)
+
+    def _compiled_block(self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor) -> Block:
+        if self.compiled is None:
+            raise LookupError("this local round has no program")
+        finished, blocked = self._finished(self.compiled, shard, ids, start, memory)
+        real = blocked.phones < len(ids)
+        keep, there = finished.keep & real, ids[blocked.phones[real]]
+        kept = finished.keep[real]
+        sums = {f"sum.{name}": units for name, units in finished.sums.items()}
+        sums |= self._counts(shard, there[kept], blocked.seen[keep], finished.losses[keep])
+        return Block(sums, there[kept], finished.memory[torch.from_numpy(keep)], _dropped(there[~kept], finished.sums))
+
+    def _finished(
+        self, compiled: CompiledRound, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor
+    ) -> tuple[Finished, Batches]:
+        blocked = self._batches(shard, ids, start.round, compiled.width)
+        real = blocked.phones < len(ids)
+        weights = np.zeros(compiled.width, dtype=np.int64)
+        weights[real] = self._weights(shard, ids[blocked.phones[real]])
+        padded = _padded(memory, blocked)
+        return compiled.train(start.lanes(compiled), shard.examples, blocked, real, weights, padded), blocked
 
     def _batches(self, shard: Shard, ids: Int64, round_number: int, least: int) -> Batches:
         empty = max(0, least - len(ids))
@@ -196,22 +290,57 @@ class LocalRound:
             batch_size=self.training.batch_size,
         )
 
-    def _add_up(
-        self, shard: Shard, ids: Int64, sent: Sent, trained: Trained
-    ) -> tuple[dict[str, Int64], npt.NDArray[np.bool_], list[Lost]]:
+    def _add_up(self, shard: Shard, ids: Int64, sent: Sent, trained: Trained) -> Block:
         """Exact sums of those phones whose update is finite and small enough, which those are, and the others."""
         matrices = {name: matrix.detach().cpu().numpy() for name, matrix in sent.sums.items()}
         keep = np.logical_and.reduce([fits(matrix) for matrix in matrices.values()]) & limbs_hold(trained.losses)
-        rows = shard.rows(ids)
-        ones = np.ones_like(rows)
-        weights = rows if self.weighting == "samples" else ones
+        weights = self._weights(shard, ids)
+        ones = np.ones_like(weights)
         sums = {
             f"sum.{name}": self.grid.units(matrix[keep], (weights if name == "update" else ones)[keep]).sum(axis=0)
             for name, matrix in matrices.items()
         }
-        sums["weight"] = weights[keep].sum()
-        sums["phones"] = ones[keep].sum()
-        sums["seen"] = trained.seen[keep].sum()
-        sums["loss"] = to_limbs(trained.losses[keep]).sum(axis=1)
-        why = f"what it sent ({', '.join(matrices)}) is not finite or larger than {LARGEST_UPDATE:g}"
-        return sums, keep, [Lost(int(phone), why) for phone in ids[~keep]]
+        sums |= self._counts(shard, ids[keep], trained.seen[keep], trained.losses[keep])
+        return Block(sums, ids[keep], sent.memory[torch.from_numpy(keep)].cpu(), _dropped(ids[~keep], matrices))
+
+    def _counts(self, shard: Shard, kept: Int64, seen: Int64, losses: npt.NDArray[np.float64]) -> dict[str, Int64]:
+        return {
+            "weight": self._weights(shard, kept).sum(),
+            "phones": np.asarray(len(kept)),
+            "seen": seen.sum(),
+            "loss": to_limbs(losses).sum(axis=1),
+        }
+
+    def _weights(self, shard: Shard, ids: Int64) -> Int64:
+        """How much each phone's update counts, `[phones]`."""
+        rows = shard.rows(ids)
+        return rows if self.weighting == "samples" else np.ones_like(rows)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a block of phones came to.
+
+    Attributes:
+        sums: Whole-number sums by name, over the phones that were kept.
+        kept: Their ids.
+        memory: Their new private vectors, `[kept, memory * D]`.
+        lost: The other phones.
+    """
+
+    sums: dict[str, Int64]
+    kept: Int64
+    memory: Tensor
+    lost: list[Lost]
+
+
+def _dropped(ids: Int64, sent: Collection[str]) -> list[Lost]:
+    why = f"what it sent ({', '.join(sent)}) is not finite or larger than {LARGEST_UPDATE:g}"
+    return [Lost(int(phone), why) for phone in ids]
+
+
+def _padded(memory: Tensor, blocked: Batches) -> Tensor:
+    """Private vectors in the order of the batches, zeros for phones that pad the block."""
+    missing = len(blocked.phones) - len(memory)
+    padded = torch.cat([memory, memory.new_zeros(missing, memory.shape[1])]) if missing else memory
+    return padded[torch.from_numpy(blocked.phones)]

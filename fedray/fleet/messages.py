@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fedray.config import Federation, Learning, Model, Task
 from fedray.fleet.cohort import CohortRule
+from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Scaling
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
@@ -38,6 +39,8 @@ class RunSpec:
         memory_folder: Where phones keep private vectors from round to round.
         shards: Where an actor's rows are, see `fleet.held`.
         mapped_folder: For `mapped`, where the files are.
+        program: The local round as recorded, if it is compiled.
+        compiled_folder: Where compiled programs are kept.
     """
 
     run: str
@@ -53,6 +56,8 @@ class RunSpec:
     memory_folder: str
     shards: Literal["resident", "mapped", "made"]
     mapped_folder: str
+    program: AnyProgram | None
+    compiled_folder: str
 
 
 @dataclass(frozen=True)

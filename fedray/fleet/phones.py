@@ -198,14 +198,17 @@ class PreparedRun:
         source = RowSource(dataset, reader, features, task.target(spec.task.target), time)
         scaling = spec.scaling or Scaling.none(len(features))
         first, last = int(ids[0]), int(ids[-1]) + 1
+        local_round = LocalRound(
+            network, len(features), loss, spec.learning, spec.federation, chosen, spec.seed, spec.total_weight
+        )
+        if spec.program is not None:
+            local_round.compile(spec.program, Path(spec.compiled_folder))
         return cls(
             spec=spec,
             network=network.to(device),
             loss=loss,
             metrics=metrics.metrics_for(spec.task.loss, spec.task.metrics),
-            local_round=LocalRound(
-                network, len(features), loss, spec.learning, spec.federation, chosen, spec.seed, spec.total_weight
-            ),
+            local_round=local_round,
             memory=Memory(Path(spec.memory_folder), first, last, width),
             device=device,
             source=source,

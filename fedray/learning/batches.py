@@ -7,7 +7,6 @@ different numbers of rows: the last batch of a phone is padded, never cut off or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +27,18 @@ class Batches:
         rows: Row numbers into the flat features, `[steps, phones, batch]`; padding points at the phone's own first row,
             and behind its last step at the spare row.
         mask: 1 where a row is real, float32 `[steps, phones, batch]`.
+        full: Every row of every batch is real.
         steps: How many steps each phone takes, falling, `[phones]`.
+        seen: How many rows each phone sees, over all epochs, `[phones]`.
         keys: Of each phone's draws within its module (dropout), `[phones]`.
     """
 
     phones: Int64
     rows: Tensor
     mask: Tensor
+    full: bool
     steps: Int64
+    seen: Int64
     keys: UInt64
 
     def active(self, step: int) -> int:
@@ -62,25 +65,36 @@ def batches(
     ids, starts, rows = ids[phones], starts[phones], rows[phones]
     per_epoch = -(-rows // batch_size)
     most = int(per_epoch.max(initial=0))
-    index = np.full((epochs * most, len(ids), batch_size), spare, dtype=np.int64)
-    mask = np.zeros(index.shape, dtype=np.float32)
+    full = bool(len(rows)) and bool((rows == most * batch_size).all())
+    index = np.full((len(ids), epochs * most, batch_size), spare, dtype=np.int64)
+    mask = np.ones((1, 1, 1), dtype=np.float32) if full else np.zeros(index.shape, dtype=np.float32)
     for epoch in range(epochs):
-        keys = key(seed, Purpose.SHUFFLE, round_number, ids, epoch)
-        order = shuffles(keys, rows, most * batch_size)  # [phones, most * batch_size]
+        order = shuffles(key(seed, Purpose.SHUFFLE, round_number, ids, epoch), rows, most * batch_size)
+        order += starts[:, None]
         real = np.arange(most * batch_size) < rows[:, None]
-        # Not zeros: a network that can't take them (a division by the norm of a row) would make NaN of a masked row.
-        numbers = np.where(real, starts[:, None] + order, starts[:, None]).reshape(len(ids), most, batch_size)
-        _place_epoch(index, numbers, epoch, per_epoch)
-        _place_epoch(mask, real.reshape(len(ids), most, batch_size).astype(np.float32), epoch, per_epoch)
-    draws = key(seed, Purpose.MODULE, round_number, ids)
-    return Batches(phones, torch.from_numpy(index), torch.from_numpy(mask), per_epoch * epochs, draws)
+        if not full:
+            # Not zeros: a network that can't take them (a division by a row's norm) would make NaN of a masked row.
+            order = np.where(real, order, starts[:, None])
+        for first, last, steps in _alike(per_epoch):
+            here = slice(first, last), slice(epoch * steps, (epoch + 1) * steps)
+            cut = order[first:last, : steps * batch_size]
+            index[here] = cut.reshape(last - first, steps, batch_size)
+            if not full:
+                mask[here] = real[first:last, : steps * batch_size].reshape(last - first, steps, batch_size)
+    by_step = torch.from_numpy(index).transpose(0, 1)
+    return Batches(
+        phones,
+        by_step,
+        torch.from_numpy(mask).expand(len(ids), epochs * most, batch_size).transpose(0, 1),
+        full,
+        per_epoch * epochs,
+        rows * epochs,
+        key(seed, Purpose.MODULE, round_number, ids),
+    )
 
 
-def _place_epoch(into: npt.NDArray[Any], values: npt.NDArray[Any], epoch: int, per_epoch: Int64) -> None:
-    """Write an epoch's steps `[phones, most, batch]` into `[steps, phones, batch]`, behind each phone's earlier epochs.
-
-    Phones of one length have the same place, so a few slices do it where all shards are alike.
-    """
-    for steps in np.unique(per_epoch[per_epoch > 0]):
-        alike = per_epoch == steps
-        into[epoch * steps : (epoch + 1) * steps, alike] = values[alike, :steps].transpose(1, 0, 2)
+def _alike(per_epoch: Int64) -> list[tuple[int, int, int]]:
+    """Runs of phones with equally many steps, which fall: first, last plus one, steps; those without any left out."""
+    ends = np.append(np.flatnonzero(np.diff(per_epoch)) + 1, len(per_epoch))
+    starts = np.insert(ends[:-1], 0, 0)
+    return [(int(a), int(b), int(per_epoch[a])) for a, b in zip(starts, ends, strict=True) if b > a and per_epoch[a]]

@@ -21,7 +21,7 @@ from fedray.learning.models import Layout, flat_weights
 from fedray.learning.optimisers import LocalTraining
 from fedray.learning.task import Loss
 from fedray.learning.threads import one_thread
-from fedray.learning.trainer import Correction, Examples, Trained, rows_seen
+from fedray.learning.trainer import Correction, Examples, Trained
 
 LEAST_WIDTH = 8
 """Kernels for a block of one phone round differently (measured: 4e-8); blocks of two and more agree to the bit."""
@@ -78,7 +78,7 @@ class VectorisedTrainer:
                 gradients = correct(gradients, weights[:width], memory[:width])
             optimiser.step(weights[:active], gradients[:active], step)
             losses[:active] += (loss.double() * mask.sum(1).double())[:active].cpu().numpy()
-        return Trained(weights.sub_(start), losses, rows_seen(batches))
+        return Trained(weights.sub_(start), losses, batches.seen)
 
 
 def refuse_unmappable(network: nn.Module, looped: bool = False) -> None:

@@ -18,7 +18,7 @@ from fedray.learning.models import Layout, trainable
 from fedray.learning.optimisers import LocalTraining
 from fedray.learning.task import Loss
 from fedray.learning.threads import one_thread
-from fedray.learning.trainer import Correction, Examples, Trained, rows_seen
+from fedray.learning.trainer import Correction, Examples, Trained
 from fedray.randomness import torch_seed
 
 OnBatch = Callable[[int, int, float], None]
@@ -66,7 +66,7 @@ class LoopTrainer:
                 memory_row = start.new_zeros(1, 0) if memory is None else memory[phone : phone + 1]
                 weights, losses[phone] = self._train_phone(phone, start, examples, batches, correct, memory_row)
                 updates[phone] = weights - start
-        return Trained(updates, losses, rows_seen(batches))
+        return Trained(updates, losses, batches.seen)
 
     def _train_phone(
         self,

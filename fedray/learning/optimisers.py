@@ -8,32 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
+Number: TypeAlias = float | Tensor
+"""A number, or while a step is traced a tensor `[]` that stands for any."""
+
 
 class LocalOptimiser(Protocol):
-    """Steps a block of phones; holds their state `[phones, D]` for one round."""
+    """Steps a block of phones; holds their state for one round.
 
-    def step(self, weights: Tensor, gradients: Tensor, number: int) -> None:
+    Attributes:
+        state: What it carries from step to step, `[phones, D]` each.
+    """
+
+    state: tuple[Tensor, ...]
+
+    def step(self, weights: Tensor, gradients: Tensor, number: Number) -> None:
         """Step `number` (from 0) of the first `len(weights)` phones of the block, in place."""
 
 
 class Sgd:
     """Stochastic gradient descent with optional momentum, as torch.optim.SGD."""
 
-    def __init__(self, weights: Tensor, learning_rate: float, momentum: float) -> None:
+    def __init__(self, weights: Tensor, learning_rate: Number, momentum: float) -> None:
         self.learning_rate, self.momentum = learning_rate, momentum
-        self.velocity = torch.zeros_like(weights) if momentum else None
+        self.state: tuple[Tensor, ...] = (torch.zeros_like(weights),) if momentum else ()
 
-    def step(self, weights: Tensor, gradients: Tensor, number: int) -> None:
+    def step(self, weights: Tensor, gradients: Tensor, number: Number) -> None:
         """Step `number` (from 0) of the first `len(weights)` phones of the block, in place."""
-        if self.velocity is not None:
-            velocity = self.velocity[: len(weights)]
-            gradients = velocity.mul_(self.momentum).add_(gradients)
-        weights.sub_(gradients, alpha=self.learning_rate)
+        for velocity in self.state:
+            gradients = velocity[: len(weights)].mul_(self.momentum).add_(gradients)
+        weights.sub_(gradients * self.learning_rate)
 
 
 class Adam:
@@ -41,20 +49,20 @@ class Adam:
 
     beta_1, beta_2, epsilon = 0.9, 0.999, 1e-8
 
-    def __init__(self, weights: Tensor, learning_rate: float, momentum: float) -> None:
+    def __init__(self, weights: Tensor, learning_rate: Number, momentum: float) -> None:
         self.learning_rate = learning_rate
-        self.first, self.second = torch.zeros_like(weights), torch.zeros_like(weights)
+        self.state: tuple[Tensor, ...] = (torch.zeros_like(weights), torch.zeros_like(weights))
 
-    def step(self, weights: Tensor, gradients: Tensor, number: int) -> None:
+    def step(self, weights: Tensor, gradients: Tensor, number: Number) -> None:
         """Step `number` (from 0) of the first `len(weights)` phones of the block, in place."""
-        first, second = self.first[: len(weights)], self.second[: len(weights)]
+        first, second = (moment[: len(weights)] for moment in self.state)
         first.lerp_(gradients, 1 - self.beta_1)
         second.mul_(self.beta_2).addcmul_(gradients, gradients, value=1 - self.beta_2)
         root = (second.sqrt() / (1 - self.beta_2 ** (number + 1)) ** 0.5).add_(self.epsilon)
-        weights.addcdiv_(first, root, value=-self.learning_rate / (1 - self.beta_1 ** (number + 1)))
+        weights.sub_(first / root * (self.learning_rate / (1 - self.beta_1 ** (number + 1))))
 
 
-OPTIMISERS: Mapping[str, Callable[[Tensor, float, float], LocalOptimiser]] = {"sgd": Sgd, "adam": Adam}
+OPTIMISERS: Mapping[str, Callable[[Tensor, Number, float], LocalOptimiser]] = {"sgd": Sgd, "adam": Adam}
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ class LocalTraining:
     learning_rate: float
     momentum: float = 0.0
 
-    def optimiser(self, weights: Tensor) -> LocalOptimiser:
-        """A fresh optimiser for a block of weights `[phones, D]`."""
-        return OPTIMISERS[self.optimizer](weights, self.learning_rate, self.momentum)
+    def optimiser(self, weights: Tensor, learning_rate: Number | None = None) -> LocalOptimiser:
+        """A fresh optimiser for a block of weights `[phones, D]`; with another rate than its own if one is given."""
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        return OPTIMISERS[self.optimizer](weights, rate, self.momentum)

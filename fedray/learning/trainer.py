@@ -70,8 +70,3 @@ class Trainer(Protocol):
             correct: What the strategy does to gradients before the optimiser's step.
             memory: The phones' private vectors `[phones, D]`, in the order of `batches.phones`, for `correct`.
         """
-
-
-def rows_seen(batches: Batches) -> npt.NDArray[np.int64]:
-    """How many rows each phone sees in a round, `[phones]`."""
-    return np.asarray(batches.mask.sum(dim=(0, 2)).numpy().astype(np.int64))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fedray.learning.batches import batches
-from fedray.learning.trainer import rows_seen
 
 SPARE = 10_000
 
@@ -72,7 +71,7 @@ def test_active_phones_are_those_with_rows_at_the_step(rows, epochs):
         assert batch.active(step) == int(there.sum())
         assert bool(there[: batch.active(step)].all())
     assert batch.active(len(batch.rows)) == 0
-    assert rows_seen(batch).tolist() == [epochs * rows[phone] for phone in batch.phones]
+    assert batch.seen.tolist() == [epochs * rows[phone] for phone in batch.phones]
 
 
 @given(SHARDS, st.randoms(use_true_random=False))

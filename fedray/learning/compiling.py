@@ -1,0 +1,142 @@
+"""Recorded graphs to machine code, once a machine, and from then on from a cache on disk.
+
+A graph is compiled in a process of its own, which ends: torch's compiler would cost an actor hundreds of megabytes.
+What it leaves is a file that loads in milliseconds. The file's name is a digest of the graph and of all that the
+machine code depends on, so processors of different kinds may share a folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import io
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from fedray.errors import RunFailed
+from fedray.learning.program import Graph
+
+Compiled: TypeAlias = Callable[[list[Tensor]], list[Tensor]]
+
+OPTIONS: dict[str, Any] = {
+    # One instruction for a product and a sum: 15 % faster. It rounds once instead of twice, on every path alike.
+    "cpp.enable_floating_point_contract_flag": "fast",
+    # What calls the loops isn't where time goes.
+    "aot_inductor.compile_wrapper_opt_level": "O0",
+}
+_MODEL = "model"  # torch's own name for the only graph in a file
+
+
+@functools.cache
+def compiler() -> str:
+    """The C++ compiler that torch would use; empty if there is none."""
+    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
+    return next((found for name in wanted if (found := shutil.which(name))), "")
+
+
+def compiled(graphs: Sequence[Graph], folder: Path) -> list[Compiled]:
+    """The graphs as functions of a list of tensors, each compiled unless this machine has done it before.
+
+    Args:
+        graphs: What `tracing.record` recorded.
+        folder: Where compiled graphs are kept.
+
+    Raises:
+        RunFailed: If there is no compiler, or it fails.
+    """
+    files = [folder / f"{_digest(graph)}.pt2" for graph in graphs]
+    if not all(file.exists() for file in files):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(files[0].stem):
+            missing = [(graph, file) for graph, file in zip(graphs, files, strict=True) if not file.exists()]
+            if missing:
+                _compile(missing)
+    return [_loaded(file) for file in files]
+
+
+def _loaded(file: Path) -> Compiled:
+    # Not torch._inductor.aoti_load_package, which imports the whole compiler.
+    loader: Any = torch._C._aoti.AOTIModelPackageLoader(str(file), _MODEL, True, 1, -1)
+    run: Compiled = loader.boxed_run
+    return run
+
+
+def _digest(graph: Graph) -> str:
+    return hashlib.sha256("\n".join([graph.key, *_machine(), repr(OPTIONS)]).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _machine() -> tuple[str, ...]:
+    """All that machine code depends on, beside the graph."""
+    flags = ""
+    if (cpuinfo := Path("/proc/cpuinfo")).exists():
+        flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
+    asked = [compiler() or "false", "--version"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout  # noqa: S603 - torch runs it too
+    capability = torch.backends.cpu.get_cpu_capability()
+    return (torch.__version__, platform.machine(), platform.python_version(), capability, flags, said)
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """One process of this machine at a time; the operating system lets go of it when the process dies."""
+    with (Path(tempfile.gettempdir()) / f"fedray-{os.getuid()}-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+        Path(lock.name).unlink(missing_ok=True)
+
+
+def _compile(missing: Sequence[tuple[Graph, Path]]) -> None:
+    """Compile graphs in a process of its own; a file appears when it is whole."""
+    with tempfile.TemporaryDirectory(prefix="fedray-") as workshop:
+        for graph, file in missing:
+            (Path(workshop) / f"{file.stem}.exported").write_bytes(graph.exported)
+        done = subprocess.run(  # noqa: S603 - this very module
+            [sys.executable, "-m", "fedray.learning.compiling", workshop],
+            env={
+                **os.environ,
+                "CXX": compiler(),
+                "TORCHINDUCTOR_CACHE_DIR": str(Path(workshop) / "cache"),
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = done.stderr.strip()[-1500:] or f"exit code {done.returncode}"
+            raise RunFailed(f"the local round could not be compiled; set learning.compile: off. torch says: {said}")
+        for _, file in missing:
+            partial = file.with_name(f".{file.name}.{os.getpid()}.writing")
+            shutil.copyfile(Path(workshop) / file.name, partial)
+            partial.replace(file)
+
+
+def _main(workshop: Path) -> None:
+    """What the process of its own does."""
+    torch.set_num_threads(1)  # else loops are cut among threads, and sums with them
+    for exported in workshop.glob("*.exported"):
+        program = torch.export.load(io.BytesIO(exported.read_bytes()))
+        inputs = set(program.graph_signature.user_inputs)
+        shapes = [node.meta["val"] for node in program.graph.nodes if node.name in inputs]
+        program.example_inputs = (tuple(torch.zeros_like(each, device="cpu") for each in shapes), {})
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(exported.with_suffix(".pt2")), inductor_configs=OPTIONS
+        )
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
