@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
+from torch.overrides import TorchFunctionMode
 
 from fedray.learning.models import Layout, trainable
 from fedray.learning.task import Loss
@@ -42,8 +43,28 @@ def predictions(network: nn.Module, weights: Tensor, features: Tensor) -> Tensor
         for piece in features.split(PIECE):
             padded[: len(piece)] = piece
             padded[len(piece) :] = 0
-            outputs.append(network(padded)[: len(piece)].clone())  # a network may hand out what it was given
+            with _RowsInLanes():
+                output = network(padded)
+            outputs.append(output[: len(piece)].clone())  # a network may hand out what it was given
     return torch.cat(outputs) if outputs else torch.empty(0, 1)
+
+
+class _RowsInLanes(TorchFunctionMode):
+    """Computes linear layers as weights times rows, so that a kernel's vectors run along the 4,096 rows.
+
+    With rows times weights they run along the outputs. For few of them (10 to 10, 7 to 5) MKL then rounds by where a
+    row stands in its block, measured on AMD CPUs with AVX2; and large layers take up to four times as long.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.nn.functional.linear and not kwargs and args[0].ndim == 2:
+            rows, weights, bias = (*args, None)[:3]
+            turned = rows.t()
+            outputs = weights @ turned if bias is None else torch.addmm(bias[:, None], weights, turned)
+            return outputs.t()
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from fedray.federation.driver import Driver
 from fedray.fleet.held import Held, held
 from fedray.fleet.local_round import Shard
 from fedray.fleet.phones import Phones
+from fedray.fleet.placement import place
 from fedray.fleet.rows import RowSource
 from fedray.learning.models import flat_weights
 from fedray.learning.standardise import Scaling
 from fedray.learning.task import target
+from fedray.needs import Needs
 
 WAYS = ("resident", "mapped", "made")
 FEATURES = ("temperature", "distance")
@@ -180,3 +183,26 @@ def test_a_shard_of_scattered_phones_finds_their_places(ragged: Dataset, tmp_pat
     assert shard.places(np.array([2, 7])).tolist() == [0, 2]
     assert shard.places(np.array([5])).tolist() == [1]
     assert Phones(0, 2, 8, ragged).ids.tolist() == [2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_more_memory_than_a_plan_says_and_no_second_copy(tmp_path: Path, way: str) -> None:
+    """30,000 phones of 20 + 20 rows: what numpy allocates while both splits are read; torch takes it as it is."""
+    asked = experiment(data={"people": 30_000, "phones": 30_000, "days": 20}, fleet__shards=way)
+    dataset = prepare(asked.data, 1, tmp_path, made=way == "made")
+    source = RowSource(dataset, reader_of(dataset), asked.task.features, target("log10_infected"), "day")
+    ids, five = np.arange(30_000), Scaling.none(5)
+    list(source.pieces(ids[:1], "train"))  # what is kept once: footers, imports
+    tracemalloc.start()
+    rows = held(way, source, five, ids, "cpu", tmp_path / "mapped")
+    for split in ("train", "test"):
+        for shard in rows.shards(split, ids):
+            assert len(shard.ids) > 0
+    del shard
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    planned = Needs(asked, 561, 40.0, 1, 2**40).by_part(place(30_000, "auto", 1), way)["shards"]
+    resident = 30_000 * (40 * (4 * 5 + 4 + 2) + 2 * 8)
+    assert peak < planned
+    assert kept == pytest.approx(resident, rel=0.01) if way == "resident" else kept < resident / 20
+    assert peak - kept < resident / 3

@@ -79,6 +79,18 @@ class TestPredictions:
             chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(count))[:count]
             assert torch.equal(predictions(net, weights, rows[chosen]), whole[chosen])
 
+    @pytest.mark.parametrize("widths", [(10, 10), (7, 5), (3, 3), (20, 20), (9, 11, 13, 6), (300,)], ids=str)
+    @pytest.mark.parametrize("bias", [True, False])
+    def test_so_it_has_in_layers_of_any_width(self, widths, bias):
+        layers = [FEATURES, *widths, 2]
+        net = nn.Sequential(*(nn.Linear(*ends, bias=bias) for ends in pairwise(layers)))
+        weights = flat_weights(net)
+        rows = torch.randn(PIECE, FEATURES, generator=torch.Generator().manual_seed(1))
+        whole = predictions(net, weights, rows)
+        for shift in (1, 2, 3, 5, 8, 13, 64, 1000, 2047):
+            assert torch.equal(predictions(net, weights, rows.roll(shift, 0)), whole.roll(shift, 0))
+        assert torch.equal(predictions(net, weights, rows.t().contiguous().t()), whole)  # however they lie
+
     @pytest.mark.parametrize("name", NETWORKS)
     def test_they_are_the_networks_with_those_weights(self, name):
         net, other = network(name), network(name)
