@@ -133,6 +133,17 @@ def test_a_run_ends_with_the_same_weights_and_scores(tmp_path: Path, small_outbr
             assert got.metrics == wanted.metrics, way
 
 
+def test_so_it_does_in_actors_of_their_own(ray_cluster: str, tmp_path: Path, small_outbreak: Dataset) -> None:
+    wanted = outcome(experiment(), small_outbreak, tmp_path / "resident")
+    for way in ("mapped", "made"):
+        asked = experiment(home=tmp_path, fleet__shards=way)
+        dataset = prepare(asked.data, asked.seed, tmp_path, made=way == "made")
+        with fleet_of(dataset, 5, "ray") as fleet:
+            got = trained(fleet, asked, tmp_path / f"runs-{way}")
+        assert (got.sha256, got.metrics) == (wanted.sha256, wanted.metrics), way
+    assert list((tmp_path / "mapped").iterdir()) == []  # no rows are left behind
+
+
 def test_so_does_a_ragged_table(tmp_path: Path, ragged: Dataset, pieces: str) -> None:
     wanted = outcome(on_table(), ragged, tmp_path / "resident")
     for way in ("mapped", "made"):
