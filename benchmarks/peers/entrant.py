@@ -52,7 +52,7 @@ class Workload:
         """Read what `benchmarks/workload.py` has written."""
         about = json.loads((folder / "workload.json").read_text())
         arrays = (np.load(folder / f"{name}.npy", mmap_mode="r")[:phones] for name in ("features", "targets", "order"))
-        features, targets, order = (np.ascontiguousarray(array) for array in arrays)
+        features, targets, order = (np.array(array) for array in arrays)
         shapes = [tuple(shape) for shape in about["shapes"]]
         start = np.load(folder / "weights.npy")
         return cls(features, targets, order, start, about["network"], shapes, about["batch"], about["rate"])

@@ -1,0 +1,92 @@
+"""The figures of the measurements: a few shapes, drawn alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402 - after the backend is chosen
+
+OURS, THEIRS, LIGHT = "#c2410c", "#475569", "#94a3b8"
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    plt.close(figure)
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, which="major", color="#e2e8f0", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def bars(path: Path, title: str, entrants: Mapping[str, Mapping[str, Any]]) -> None:
+    """Phones a second of each entrant, on a logarithmic axis, with the span of its turns."""
+    falling = sorted(entrants.items(), key=lambda entry: entry[1]["phones_per_second"])
+    speeds = [values["phones_per_second"] for _, values in falling]
+    spans = [
+        [speed - values["slowest_turn"] for speed, (_, values) in zip(speeds, falling, strict=True)],
+        [values["fastest_turn"] - speed for speed, (_, values) in zip(speeds, falling, strict=True)],
+    ]
+    figure, axes = plt.subplots(figsize=(9, 0.42 * len(falling) + 1.2))
+    colours = [OURS if name == "fedray" else THEIRS for name, _ in falling]
+    axes.barh([name for name, _ in falling], speeds, xerr=[[max(0.0, x) for x in side] for side in spans],
+              color=colours, height=0.65, error_kw={"ecolor": LIGHT, "capsize": 3})  # fmt: skip
+    for place, (speed, (_, values)) in enumerate(zip(speeds, falling, strict=True)):
+        axes.text(max(speed, values["fastest_turn"]) * 1.12, place, f"{speed:,.0f}", va="center", fontsize=9)
+    axes.set_xscale("log")
+    axes.set_xlim(min(speeds) / 2, max(speeds) * 6)
+    axes.set_title(title, loc="left", fontsize=11)
+    _plain(axes)
+    axes.grid(visible=False, axis="y")
+    _save(figure, path)
+
+
+def grouped(path: Path, title: str, summary: Mapping[str, Mapping[str, Any]]) -> None:
+    """For each network, the entrants side by side, on a logarithmic axis."""
+    names = list(next(iter(summary.values()))["entrants"])
+    figure, axes = plt.subplots(figsize=(1.9 * len(summary) + 2.5, 4.2))
+    width = 0.8 / len(names)
+    for number, name in enumerate(names):
+        speeds = [found["entrants"][name]["phones_per_second"] for found in summary.values()]
+        places = [group + (number - (len(names) - 1) / 2) * width for group in range(len(summary))]
+        colour = OURS if name == "fedray" else plt.get_cmap("Blues")(0.8 - 0.22 * number)
+        axes.bar(places, speeds, width * 0.92, label=name, color=colour)
+        for place, speed in zip(places, speeds, strict=True):
+            axes.text(place, speed * 1.08, f"{speed:,.0f}", ha="center", va="bottom", fontsize=7, rotation=90)
+    axes.set_yscale("log")
+    axes.set_ylim(top=axes.get_ylim()[1] * 5)
+    axes.set_xticks(range(len(summary)), list(summary))
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=8, ncols=len(names), loc="upper left")
+    _plain(axes)
+    _save(figure, path)
+
+
+def lines(
+    path: Path, title: str, x_label: str, y_label: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *, log: bool = False,
+) -> None:  # fmt: skip
+    """Series of points over one axis: marks for what was measured, a plain line for what was fitted (named `fit ...`)."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for number, (name, (x, y)) in enumerate(series.items()):
+        colour = (OURS, THEIRS, "#0e7490", "#7c3aed")[number % 4]
+        style: dict[str, Any] = {"color": LIGHT, "linestyle": "--"} if name.startswith("fit") else {"color": colour}
+        axes.plot(x, y, marker=None if name.startswith("fit") else "o", label=name, **style)
+    if log:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+    _plain(axes)
+    _save(figure, path)
