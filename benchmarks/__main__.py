@@ -15,6 +15,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="Small sizes, to see that i
 Home = Annotated[Path, typer.Option(help="For rows, workloads and runs.")]
 Out = Annotated[Path | None, typer.Option(help="For results; the committed ones by default.", show_default=False)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="As for `fedray run`.")]
+Sizes = Annotated[str, typer.Option(help="Phones, with commas between.")]
 Cache = Annotated[Path, typer.Option(help="For the peers' environments.")]
 PEERS = Path(".fedray/peers")
 
@@ -46,6 +47,98 @@ def models(
     from benchmarks.contest import models as measure
 
     measure(place(home, out, quick, sets), cache, only or [], 1 if quick else turns, quick)
+
+
+@app.command()
+def throughput(
+    phones: Annotated[int, typer.Option(help="In the fleet.")] = 100_000,
+    rounds: Annotated[int, typer.Option(help="After the first.")] = 12,
+    repeats: Annotated[int, typer.Option(help="Runs, each with a cluster of its own.")] = 3,
+    cold: Annotated[bool, typer.Option("--cold", help="Rows and compiled code made anew for each run.")] = False,
+    name: Annotated[str, typer.Option(help="Of the result.")] = "throughput",
+    home: Home = SCRATCH, out: Out = None, sets: Sets = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """Phones a second in whole rounds on Ray, and how long it takes to start."""
+    from benchmarks.throughput import throughput as measure
+
+    phones, rounds, repeats = (2_000, 3, 1) if quick else (phones, rounds, repeats)
+    measure(place(home, out, quick, sets), name, phones, rounds, repeats, cold)
+
+
+@app.command()
+def scaling(
+    sizes: Sizes = "30000,100000,300000,1000000",
+    rounds: Annotated[int, typer.Option(help="After the first.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Runs of each size.")] = 2,
+    pairs: Annotated[int, typer.Option(help="Rounds of a cohort beside full rounds.")] = 20,
+    home: Home = SCRATCH, out: Out = None, sets: Sets = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """How a round grows with the fleet, and what a cohort of one per cent costs."""
+    from benchmarks.throughput import scaling as measure
+
+    given = ([1_000, 3_000, 10_000], 2, 1, 3) if quick else (numbers(sizes), rounds, repeats, pairs)
+    measure(place(home, out, quick, sets), *given)
+
+
+@app.command()
+def memory(
+    sizes: Sizes = "30000,100000,300000,1000000",
+    rounds: Annotated[int, typer.Option(help="Of each run.")] = 2,
+    name: Annotated[str, typer.Option(help="Of the result.")] = "memory",
+    home: Home = SCRATCH, out: Out = None, sets: Sets = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """Memory of all processes and of the object store, over fleets of several sizes."""
+    from benchmarks.throughput import memory as measure
+
+    measure(place(home, out, quick, sets), name, [1_000, 10_000] if quick else numbers(sizes), rounds)
+
+
+@app.command()
+def outbreak(
+    people: Annotated[int, typer.Option(help="Each with five contacts, on average.")] = 1_000_000,
+    repeats: Annotated[int, typer.Option(help="How often.")] = 3,
+    home: Home = SCRATCH, out: Out = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """`fedray outbreak` as a whole, and the epidemic alone."""
+    from benchmarks.outbreak import outbreak as measure
+
+    measure(place(home, out, quick), *((20_000, 1) if quick else (people, repeats)))
+
+
+@app.command()
+def notebook(
+    warm: Annotated[int, typer.Option(help="Runs with a warm compile cache, after the cold one.")] = 3,
+    home: Home = SCRATCH, out: Out = None, sets: Sets = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """The original notebook's training, mended: 500 phones in turn."""
+    from benchmarks.throughput import notebook as measure
+
+    measure(place(home, out, quick, [*(sets or []), *(["learning.rounds=2"] if quick else [])]), 1 if quick else warm)
+
+
+@app.command()
+def actors(
+    phones: Annotated[int | None, typer.Option(help="One size only, which stays out of the results.")] = None,
+    phones_per_actor: Annotated[int, typer.Option(help="Of that size.")] = 1,
+    home: Home = SCRATCH, out: Out = None,
+) -> None:  # fmt: skip
+    """Time to start and memory of phone actors."""
+    from benchmarks.actors import SIZES
+    from benchmarks.actors import actors as measure
+
+    measure(place(home, out, phones is not None), [(phones, phones_per_actor)] if phones else SIZES)
+
+
+@app.command()
+def table(out: Out = None) -> None:
+    """Write the goals and what was measured into benchmarks/README.md."""
+    from benchmarks.table import rewrite
+
+    rewrite(out or RESULTS)
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
 if __name__ == "__main__":

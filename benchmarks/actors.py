@@ -1,44 +1,27 @@
 """What phone actors cost: time to start and memory of each, and of the cluster around them.
 
-    python -m benchmarks.actors --phones 24 --phones-per-actor 1
-
 Runs an experiment on a local Ray cluster of its own for one round, and looks at the processes at the end of it, when
-every phone has read its rows, trained and been tested. Memory is PSS: a page that several processes share counts in
-parts. macOS has no PSS; there it is USS, which leaves shared pages out.
+every phone has read its rows, trained and been tested.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
+import multiprocessing
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 
 import psutil
 
 import fedray
+from benchmarks import figures
+from benchmarks.processes import is_phone_actor, memory_bytes
+from benchmarks.record import MIB, Place, record, show
 
-MIB = 2**20
-
-
-def memory_mib(process: psutil.Process) -> float:
-    """Of one process, in MiB: PSS, or USS where there is no PSS; 0 if it has just ended."""
-    try:
-        found = process.memory_full_info()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(getattr(found, "pss", found.uss)) / MIB
-
-
-def is_phone_actor(process: psutil.Process) -> bool:
-    """Ray names a worker's process after the actor in it."""
-    try:
-        return "".join(process.cmdline()[:1]).startswith("ray::PhoneActor")
-    except psutil.NoSuchProcess:
-        return False
+SIZES = ((4, 1), (24, 1), (500, 250), (10_000, 5_000))
+"""Phones, and phones an actor."""
 
 
 class Cost:
@@ -56,10 +39,10 @@ class Cost:
         ours = psutil.Process()
         started = ours.children(recursive=True)
         actors = [process for process in started if is_phone_actor(process)]
-        self.actors = [memory_mib(process) for process in actors]
+        self.actors = [memory_bytes(process) / MIB for process in actors]
         self.cpu_seconds = [sum(process.cpu_times()[:2]) for process in actors]
-        self.cluster = sum(memory_mib(process) for process in started if not is_phone_actor(process))
-        self.driver = memory_mib(ours)
+        self.cluster = sum(memory_bytes(process) / MIB for process in started if not is_phone_actor(process))
+        self.driver = memory_bytes(ours) / MIB
 
 
 def measured(phones: int, phones_per_actor: int, home: Path) -> dict[str, float]:
@@ -90,27 +73,22 @@ def measured(phones: int, phones_per_actor: int, home: Path) -> dict[str, float]
     }
 
 
-def main() -> None:
-    """Print one measurement as lines, or as one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--phones", type=int, default=8)
-    parser.add_argument("--phones-per-actor", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        found = measured(options.phones, options.phones_per_actor, Path(home))
-    if options.json:
-        print(json.dumps(found))
-        return
-    machine = f"{os.cpu_count()} CPUs, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()}"
-    print(f"{found['phones']} phones, {found['phones_per_actor']} an actor: {found['actors']} actors; {machine}")
-    print(f"start          {found['start_seconds']:8.1f} s   cluster and actors, until the last one answers")
-    print(f"an actor       {found['actor_cpu_seconds']:8.1f} s   of CPU, to start, train one round and be tested")
-    print(f"               {found['actor_mib']:8.0f} MiB median, {found['actor_mib_most']:.0f} MiB the largest")
-    print(f"all actors     {found['actors_mib']:8.0f} MiB")
-    print(f"the cluster    {found['cluster_mib']:8.0f} MiB without phones")
-    print(f"the driver     {found['driver_mib']:8.0f} MiB")
-
-
-if __name__ == "__main__":
-    main()
+def actors(place: Place, sizes: Sequence[tuple[int, int]]) -> None:
+    """The `actors` measurement: each size in a process of its own, so that the driver starts afresh."""
+    context = multiprocessing.get_context("spawn")
+    samples = []
+    for phones, phones_per_actor in sizes:
+        with (
+            tempfile.TemporaryDirectory(dir=place.home) as home,
+            ProcessPoolExecutor(1, mp_context=context) as process,
+        ):
+            samples.append(process.submit(measured, phones, phones_per_actor, Path(home).absolute()).result())
+    record("actors", place, samples, {"sizes": samples})
+    names = [name for name in samples[0] if name not in {"phones_per_actor", "actor_mib_most"}]
+    columns = [name.replace("_", " ").replace(" mib", ", MiB").replace(" seconds", ", s") for name in names]
+    show("phone actors", columns, [[sample[name] for name in names] for sample in samples])
+    figures.stacked(
+        place.results / "actors.png", "Memory of phone actors and what is around them, MiB",
+        [f"{int(s['phones']):,} phones,\n{int(s['actors'])} actors" for s in samples],
+        {kind: [s[f"{kind}_mib"] for s in samples] for kind in ("actors", "cluster", "driver")},
+    )  # fmt: skip

@@ -69,6 +69,20 @@ def grouped(path: Path, title: str, summary: Mapping[str, Mapping[str, Any]]) ->
     _save(figure, path)
 
 
+def stacked(path: Path, title: str, groups: Sequence[str], parts: Mapping[str, Sequence[float]]) -> None:
+    """A bar a group, of parts that add up."""
+    figure, axes = plt.subplots(figsize=(1.5 * len(groups) + 2, 4))
+    bottom = [0.0] * len(groups)
+    for (name, values), colour in zip(parts.items(), (OURS, THEIRS, LIGHT), strict=False):
+        axes.bar(groups, values, 0.6, bottom=bottom, label=name, color=colour)
+        bottom = [low + value for low, value in zip(bottom, values, strict=True)]
+    axes.bar_label(axes.containers[-1], [f"{whole:,.0f}" for whole in bottom], padding=2, fontsize=9)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+    _plain(axes)
+    _save(figure, path)
+
+
 def lines(
     path: Path, title: str, x_label: str, y_label: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *, log: bool = False,

@@ -1,0 +1,113 @@
+"""Runs of the standard workload over an outbreak, each in a process of its own, by fedray's public road."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.processes import MemoryWatch
+from benchmarks.record import ROOT, Place
+
+
+def standard(phones: int, rounds: int, **more: Any) -> dict[str, Any]:
+    """The standard workload: 50 rows a phone, 5 features, batches of 10, one epoch, MLP 5-20-20-1. No test but before
+    the first round and after the last."""
+    return {
+        "name": "benchmark",
+        "data": {"source": "outbreak", "people": phones, "phones": phones, "days": 50},
+        "learning": {"rounds": rounds, "batch_size": 10, "learning_rate": 0.1, "evaluate_every": rounds},
+        "fleet": {"engine": "ray", "address": "local"},
+        "baselines": [],
+        **more,
+    }
+
+
+class Going:
+    """A run that goes on."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process, self.log = process, log
+        self.rounds: list[dict[str, Any]] = []
+        self.result: dict[str, Any] = {}
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """What it tells, as it tells it.
+
+        Raises:
+            RuntimeError: If it ends without a result; its log is named.
+        """
+        assert self.process.stdout is not None
+        for text in self.process.stdout:
+            line = json.loads(text)
+            if "round" in line:
+                self.rounds.append(line)
+            if "stages" in line:
+                self.result = {"rounds": self.rounds, **line}
+            yield line
+        if self.process.wait() or not self.result:
+            raise RuntimeError(f"a run ended with {self.process.returncode}; see {self.log}")
+
+    def next_round(self) -> float:
+        """Let a run that takes turns go on; the seconds of its next round."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(next(line["seconds"] for line in self.lines() if "round" in line))
+
+    def wait_for(self, stage: str) -> None:
+        """Until it says that a stage has begun."""
+        next(line for line in self.lines() if line.get("stage") == stage)
+
+
+@contextmanager
+def going(
+    experiment: Mapping[str, Any], place: Place, *, turns: bool = False, inductor: Path | None = None
+) -> Iterator[Going]:
+    """Start a run; end it when the block is left, whatever happens."""
+    asked = {"experiment": {"home": str(place.home), **experiment}, "sets": place.sets, "turns": turns}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    if inductor:
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(inductor.absolute())
+    with tempfile.NamedTemporaryFile("w", prefix="run-", suffix=".log", dir=place.home, delete=False) as log:
+        command = [sys.executable, "-m", "benchmarks.one_run", json.dumps(asked)]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+        with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
+            try:
+                yield Going(process, Path(log.name))
+            except BaseException:
+                process.terminate()
+                raise
+    Path(log.name).unlink()  # kept only where something went wrong
+
+
+def once(
+    experiment: Mapping[str, Any], place: Place, *, memory: bool = False, inductor: Path | None = None
+) -> dict[str, Any]:
+    """A whole run: `rounds` (with `seconds`, `phones`, `driver_cpu`), `stages`, `fleet`, and samples of `memory`."""
+    with going(experiment, place, inductor=inductor) as run:
+        watch = MemoryWatch(run.process.pid)
+        if memory:
+            watch.start()
+        for line in run.lines():
+            watch.stage = line.get("stage", watch.stage)
+        return run.result | ({"memory": watch.finish()} if memory else {})
+
+
+def steady(run: Mapping[str, Any]) -> list[float]:
+    """Seconds of all rounds but the first."""
+    return [line["seconds"] for line in run["rounds"][1:]]
+
+
+def start_seconds(run: Mapping[str, Any]) -> float:
+    """From nothing to phones that train at their pace: Ray up, shards loaded, features summed, the step compiled. What
+    the first round takes longer than the others is the compiling."""
+    first, others = run["rounds"][0]["seconds"], median(steady(run))
+    return float(run["stages"]["start"] + run["stages"]["standardise"] + max(0.0, first - others))

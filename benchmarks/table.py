@@ -1,0 +1,100 @@
+"""The table of benchmarks/README.md: the goals beside what the JSON files in benchmarks/results say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import GIB, ROOT
+
+README = ROOT / "benchmarks" / "README.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+GB = 1e9
+
+Summary = Mapping[str, Any]
+
+
+def _peers(s: Summary) -> str:
+    entrants = s["entrants"]
+    speed = {name: values["phones_per_second"] for name, values in entrants.items()}
+    said = [f"**{speed['fedray']:,.0f} phones/s**"]
+    for words, start in {"DrJAX": "DrJAX", "jax by hand": "jax.vmap", "Flower": "Flower", "pfl-research": "pfl",
+                         "the plain loop": "PyTorch"}.items():  # fmt: skip
+        theirs = [value for name, value in speed.items() if name.startswith(start)]
+        if theirs:
+            said.append(f"{speed['fedray'] / max(theirs):,.1f} x {words} ({max(theirs):,.0f})")
+    return "; ".join(said)
+
+
+def _models(s: Summary) -> str:
+    return "; ".join(
+        f"{name}: {found['times']['loop']:.1f} x the loop, {found['times']['drjax']:.2f} x DrJAX"
+        for name, found in s.items()
+    )
+
+
+def _million_memory(s: Summary) -> str:
+    by_size = dict(zip(s["phones"], s["bytes"], strict=True))
+    return f"{by_size[1_000_000] / GB:.1f} GB" if 1_000_000 in by_size else "not measured at this size"
+
+
+def _growth(s: Summary) -> str:
+    driver = s["driver_cpu_seconds"]
+    return (
+        f"slope {s['slope']:.2f}; the driver's CPU {driver[0]:.2f} s a round at {s['phones'][0]:,} phones, "
+        f"{driver[-1]:.2f} s at {s['phones'][-1]:,}"
+    )
+
+
+GOALS: list[tuple[str, str, str, str, Callable[[Summary], str]]] = [
+    ("phones a second, standard workload, side by side", "2 x DrJAX", "4 x DrJAX", "peers", _peers),
+    ("the same over an outbreak of 100,000, without peers", "100,000", "200,000", "throughput",
+     lambda s: f"{s['phones_per_second']:,.0f} phones/s, first round {s['first_round_seconds']:.1f} s"),
+    ("a round of 1,000,000 phones", "under 15 s", "under 6 s", "million", lambda s: f"{s['round_seconds']:.1f} s"),
+    ("its memory, all processes and the object store", "under 8 GB", "", "memory", _million_memory),
+    ("start with 1,000,000 phones, compiled cold", "under 60 s", "", "million", lambda s: f"{s['start_seconds']:.0f} s"),
+    ("10,000,000 phones: a round completes", "under 12 GB", "", "ten-million",
+     lambda s: f"{s['bytes'][-1] / GB:.1f} GB, {s['round_seconds'][-1]:.0f} s"),
+    ("1 % of 1,000,000 phones, beside a full round of 10,000", "at most 1.3 x", "", "scaling",
+     lambda s: f"{s['cohort']['ratio']:.2f} x ({s['cohort']['sampled']:.2f} s and {s['cohort']['full']:.2f} s)"),
+    ("outbreak of 1,000,000 people with its files", "under 45 s, 4 GB", "", "outbreak",
+     lambda s: f"{s['seconds']:.0f} s, {s['most_bytes'] / GB:.1f} GB; the epidemic alone {s['epidemic_seconds']:.1f} s"),
+    ("the notebook's training, compile cache warm", "under 8 s", "", "notebook",
+     lambda s: f"{s['warm_seconds']:.1f} s; cold {s['cold_seconds']:.1f} s; the original took 2,123 s"),
+    ("growth of a round from 30,000 to 1,000,000 phones", "slope 1.0 ± 0.1, driver constant", "", "scaling", _growth),
+    ("growth of memory", "at most 3 kB a phone, residual under 10 %", "", "memory",
+     lambda s: f"{s['fixed'] / GIB:.2f} GiB and {s['bytes_a_phone']:,.0f} B a phone, residual {s['residual']:.1%}"),
+    ("other models", "10 x the loop where a phone's work is small, never slower", "ahead of DrJAX", "models", _models),
+    ("an actor for each phone (24 of them)", "stated", "", "actors",
+     lambda s: next(f"{a['actor_mib']} MiB and {a['actor_cpu_seconds']} CPU s each, {a['start_seconds']} s to start all"
+                    for a in s["sizes"] if a["phones_per_actor"] == 1 and a["phones"] == 24)),
+]  # fmt: skip
+
+
+def block(results: Path) -> str:
+    """The table in Markdown, and what was measured where."""
+    lines = ["| what | goal | beyond | measured | by |", "|---|---|---|---|---|"]
+    where = {}
+    for what, goal, beyond, name, measured in GOALS:
+        file = results / f"{name}.json"
+        said, by = "not measured yet", ""
+        if file.exists():
+            found = json.loads(file.read_text())
+            said, by = measured(found["summary"]), f"[{name}.json](results/{name}.json)"
+            dirty = ", with changes" if found["commit"]["dirty"] else ""
+            machine = found["machine"]
+            where[name] = (
+                f"- {name}: `{found['command']}`, commit {str(found['commit']['id'])[:10]}{dirty}; {machine['cpu']}, "
+                f"{machine['cores']} cores, {machine['ram_gib']} GiB"
+            )
+        lines.append(f"| {what} | {goal} | {beyond} | {said} | {by} |")
+    return "\n".join([*lines, "", *where.values()]).rstrip()
+
+
+def rewrite(results: Path, page: Path = README) -> None:
+    """Put the table between the two marks of the page."""
+    before, rest = page.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    page.write_text(f"{before}{BEGIN}\n{block(results)}\n{END}{after}")
