@@ -50,7 +50,7 @@ def models(
 
 
 @app.command()
-def throughput(
+def throughput(  # noqa: PLR0913, PLR0917 - each option is an argument
     phones: Annotated[int, typer.Option(help="In the fleet.")] = 100_000,
     rounds: Annotated[int, typer.Option(help="After the first.")] = 12,
     repeats: Annotated[int, typer.Option(help="Runs, each with a cluster of its own.")] = 3,

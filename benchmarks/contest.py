@@ -117,7 +117,8 @@ def go(entrant: Entrant, folder: Path, place: Place, cache: Path, *more: str) ->
         RuntimeError: If the script failed; its log is named.
     """
     log = place.home / f"{entrant.script}.log"
-    command = [python_of(entrant.environment, cache), SCRIPTS / entrant.script, folder, "--setting", entrant.setting]
+    python = python_of(entrant.environment, cache)
+    command = [python, str(SCRIPTS / entrant.script), str(folder), "--setting", entrant.setting]
     command += ["--phones", str(entrant.phones), "--rounds", str(entrant.rounds), *more]
     given = {"FEDRAY_BENCHMARKS_HOME": str(place.home), "FEDRAY_BENCHMARKS_SET": " ".join(place.sets)}
     path = {"PYTHONPATH": str(ROOT)} if entrant.environment is None else {}
@@ -133,7 +134,7 @@ def go(entrant: Entrant, folder: Path, place: Place, cache: Path, *more: str) ->
 
 
 def agreement(entrants: Sequence[Entrant], network: str, place: Place, cache: Path, phones: int) -> dict[str, float]:
-    """How far each one's averaged weights lie from fedray's after one round in the same order: the largest difference."""
+    """How far each one's averaged weights lie from fedray's after one round in the same order, at most."""
     import numpy as np
 
     folder = workload.write(place.home / "workloads", phones, network)

@@ -9,9 +9,11 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 - after the backend is chosen
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 OURS, THEIRS, LIGHT = "#c2410c", "#475569", "#94a3b8"
+SERIES = (OURS, "#0e7490", "#67b7c9", THEIRS, "#7c3aed")
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -56,8 +58,7 @@ def grouped(path: Path, title: str, summary: Mapping[str, Mapping[str, Any]]) ->
     for number, name in enumerate(names):
         speeds = [found["entrants"][name]["phones_per_second"] for found in summary.values()]
         places = [group + (number - (len(names) - 1) / 2) * width for group in range(len(summary))]
-        colour = OURS if name == "fedray" else plt.get_cmap("Blues")(0.8 - 0.22 * number)
-        axes.bar(places, speeds, width * 0.92, label=name, color=colour)
+        axes.bar(places, speeds, width * 0.92, label=name, color=SERIES[number % len(SERIES)])
         for place, speed in zip(places, speeds, strict=True):
             axes.text(place, speed * 1.08, f"{speed:,.0f}", ha="center", va="bottom", fontsize=7, rotation=90)
     axes.set_yscale("log")
@@ -71,14 +72,16 @@ def grouped(path: Path, title: str, summary: Mapping[str, Mapping[str, Any]]) ->
 
 def stacked(path: Path, title: str, groups: Sequence[str], parts: Mapping[str, Sequence[float]]) -> None:
     """A bar a group, of parts that add up."""
-    figure, axes = plt.subplots(figsize=(1.5 * len(groups) + 2, 4))
+    figure, axes = plt.subplots(figsize=(max(6, 1.5 * len(groups) + 2), 4))
     bottom = [0.0] * len(groups)
     for (name, values), colour in zip(parts.items(), (OURS, THEIRS, LIGHT), strict=False):
-        axes.bar(groups, values, 0.6, bottom=bottom, label=name, color=colour)
+        last = axes.bar(groups, values, 0.6, bottom=bottom, label=name, color=colour)
         bottom = [low + value for low, value in zip(bottom, values, strict=True)]
-    axes.bar_label(axes.containers[-1], [f"{whole:,.0f}" for whole in bottom], padding=2, fontsize=9)
+    axes.bar_label(last, [f"{whole:,.0f}" for whole in bottom], padding=2, fontsize=9)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    axes.set_ylim(top=max(bottom) * 1.25)
     axes.set_title(title, loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, ncols=len(parts), loc="upper left")
     _plain(axes)
     _save(figure, path)
 
@@ -87,17 +90,21 @@ def lines(
     path: Path, title: str, x_label: str, y_label: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *, log: bool = False,
 ) -> None:  # fmt: skip
-    """Series of points over one axis: marks for what was measured, a plain line for what was fitted (named `fit ...`)."""
+    """Series of points over one axis: marks for what was measured, dashes for what was fitted (named `fit ...`)."""
     figure, axes = plt.subplots(figsize=(7, 4))
     for number, (name, (x, y)) in enumerate(series.items()):
-        colour = (OURS, THEIRS, "#0e7490", "#7c3aed")[number % 4]
-        style: dict[str, Any] = {"color": LIGHT, "linestyle": "--"} if name.startswith("fit") else {"color": colour}
-        axes.plot(x, y, marker=None if name.startswith("fit") else "o", label=name, **style)
+        fitted, many = name.startswith("fit"), len(x) > 40
+        style: dict[str, Any] = (
+            {"color": LIGHT, "linestyle": "--"} if fitted else {"color": SERIES[number % len(SERIES)]}
+        )
+        axes.plot(x, y, marker=None if fitted or many else "o", label=name, **style)
     if log:
         axes.set_xscale("log")
         axes.set_yscale("log")
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * max(max(y) for _, y in series.values()))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_title(title, loc="left", fontsize=11)

@@ -47,7 +47,8 @@ class GRU(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """`[rows, 35]` to `[rows, 1]`."""
         states, _ = self.gru(rows.view(-1, DAYS, SENSORS))
-        return self.out(states[:, -1])
+        made: Tensor = self.out(states[:, -1])
+        return made
 
 
 class Conv(nn.Module):
@@ -62,7 +63,8 @@ class Conv(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """`[rows, 35]` to `[rows, 1]`."""
-        return self.out(self.convs(rows.view(-1, DAYS, SENSORS).transpose(1, 2)).mean(-1))
+        made: Tensor = self.out(self.convs(rows.view(-1, DAYS, SENSORS).transpose(1, 2)).mean(-1))
+        return made
 
 
 class Transformer(nn.Module):
@@ -76,7 +78,8 @@ class Transformer(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """`[rows, 35]` to `[rows, 1]`."""
-        return self.out(self.encoder(self.into(rows.view(-1, DAYS, SENSORS))).mean(1))
+        made: Tensor = self.out(self.encoder(self.into(rows.view(-1, DAYS, SENSORS))).mean(1))
+        return made
 
 
 NETWORKS: dict[str, type[nn.Module]] = {

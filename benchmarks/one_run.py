@@ -27,9 +27,11 @@ class Teller(Watch):
         os.dup2(2, 1)
 
     def tell(self, **line: Any) -> None:
+        """One line."""
         print(json.dumps(line), file=self.out, flush=True)
 
     def stage(self, name: str) -> None:
+        """A stage begins."""
         self.tell(stage=name)
 
     def on_round(self, context: fedray.RoundContext) -> None:

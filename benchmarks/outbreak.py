@@ -1,4 +1,4 @@
-"""What an outbreak costs as `fedray outbreak` writes it, features and Parquet files included, and the epidemic alone."""
+"""What an outbreak costs as `fedray outbreak` writes it, features and files included, and the epidemic alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ def outbreak(place: Place, people: int, repeats: int) -> None:
     summary = {"people": people, **{name: median(sample[name] for sample in samples) for name in names}}
     record("outbreak", place, samples, summary)
     shown = [["whole command, s", summary["seconds"]], ["the epidemic alone, s", summary["epidemic_seconds"]]]
-    sizes = {"most memory (PSS), GiB": "most_bytes", "most memory (RSS), GiB": "peak_rss_bytes", "files": "file_bytes"}
+    sizes = {
+        "most memory (PSS), GiB": "most_bytes",
+        "most memory (RSS), GiB": "peak_rss_bytes",
+        "files, GiB": "file_bytes",
+    }
     show(f"outbreak of {people:,} people", ["", ""], shown + [[k, summary[v] / GIB] for k, v in sizes.items()])
     series = {
         f"run {number + 1}": ([s["seconds"] for s in run["memory"]], [total(s) / GIB for s in run["memory"]])

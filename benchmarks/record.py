@@ -57,7 +57,9 @@ def machine() -> dict[str, Any]:
 def _cpu_model() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def versions() -> dict[str, str]:
@@ -73,11 +75,16 @@ def commit() -> dict[str, Any]:
         done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    return {"id": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain", "--", "fedray"))}
+    results = (":!benchmarks/results", ":!benchmarks/README.md")  # written by the measurements themselves
+    return {"id": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain", "--", ".", *results))}
 
 
 def record(
-    name: str, place: Place, samples: Sequence[Sample], summary: Mapping[str, Any], peers: Mapping[str, str] | None = None
+    name: str,
+    place: Place,
+    samples: Sequence[Sample],
+    summary: Mapping[str, Any],
+    peers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write `results/NAME.json`, and return what it says.
 

@@ -1,5 +1,5 @@
-"""What a simulated phone does in Flower. A module of its own, which Ray's workers import, so that an actor opens the rows
-and makes its network once; Flower's own examples do both anew for every client and round."""
+"""What a simulated phone does in Flower. A module of its own, which Ray's workers import, so that an actor opens the
+rows and makes its network once; Flower's own examples do both anew for every client and round."""
 
 from __future__ import annotations
 

@@ -13,13 +13,13 @@ import entrant
 
 os.environ |= {"RAY_ADDRESS": "local", "FLWR_TELEMETRY_ENABLED": "0"}  # a cluster of its own
 
-from flower_client import opened, train  # noqa: E402 - flwr reads the environment when it is imported
-from flwr.app import ArrayRecord, ConfigRecord, Context  # noqa: E402
-from flwr.clientapp import ClientApp  # noqa: E402
-from flwr.serverapp import Grid, ServerApp  # noqa: E402
-from flwr.serverapp.strategy import FedAvg  # noqa: E402
-from flwr.simulation import run_simulation  # noqa: E402
-from torch_networks import flat  # noqa: E402
+from flower_client import opened, train
+from flwr.app import ArrayRecord, ConfigRecord, Context
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+from flwr.simulation import run_simulation
+from torch_networks import flat
 
 asked = entrant.options("ray")
 folder = str(asked.folder.absolute())

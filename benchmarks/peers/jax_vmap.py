@@ -1,7 +1,7 @@
 """FedAvg hand-written in jax, without a framework: `jax.vmap` over clients, `jax.lax.map` over chunks of 512.
 
-A setting is WHERE-SHUFFLE. WHERE: `chunks` in this one process; `processes`, one process a core, pinned to it, each with
-its share of the clients. SHUFFLE: as in drjax_round.py.
+A setting is WHERE-SHUFFLE. WHERE: `chunks` in this one process; `processes`, one process a core, pinned to it, each
+with its share of the clients. SHUFFLE: as in drjax_round.py.
 """
 
 from __future__ import annotations

@@ -36,9 +36,11 @@ class Net(nn.Module):
         self.net = network(work)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Of a batch."""
         return nn.functional.mse_loss(self.net(x)[:, 0], y)
 
     def metrics(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """None."""
         return {}
 
 
@@ -49,10 +51,12 @@ class Stopwatch(TrainingProcessCallback):
         self.seconds: list[float] = []
 
     def on_train_begin(self, *, model: Any) -> Metrics:
+        """Before the first round."""
         self.began = time.perf_counter()
         return Metrics()
 
     def after_central_iteration(self, aggregate_metrics: Any, model: Any, *, central_iteration: int) -> Any:
+        """After a round: do not stop, no metrics."""
         now = time.perf_counter()
         self.seconds.append(now - self.began)
         self.began = now

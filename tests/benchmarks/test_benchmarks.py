@@ -1,0 +1,119 @@
+"""The benchmarks' own promises, none of them timed: a light menu, a full record, one workload, a table that fits the
+results."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fedray
+from benchmarks import record, table, workload
+from benchmarks.contest import ENVIRONMENTS, MODELS, PEERS, SCRIPTS, speeds
+from benchmarks.models import NETWORKS, WINDOWED
+from fedray.learning.batches import batches
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "ray", "mlflow", "pandas", "numpy", "scipy", "sklearn", "matplotlib", "pyarrow", "fedray"}
+
+
+def test_the_menu_imports_nothing_heavy_and_names_every_measurement():
+    program = (
+        "import runpy, sys\n"
+        "sys.argv = ['benchmarks', '--help']\n"
+        "try:\n    runpy.run_module('benchmarks', run_name='__main__')\n"
+        "except SystemExit:\n    pass\n"
+        "import json; print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    *menu, modules = done.stdout.splitlines()
+    assert set(json.loads(modules)) & HEAVY == set()
+    for command in ("throughput", "scaling", "memory", "outbreak", "actors", "peers", "models", "notebook", "table"):
+        assert f" {command} " in "\n".join(menu)
+
+
+def test_a_record_says_where_it_comes_from(tmp_path):
+    place = record.Place(tmp_path, tmp_path / "results", ("learning.rounds=2",))
+    said = record.record("try", place, [{"seconds": [1.0, 2.0]}], {"median": 1.5}, {"drjax: jax": "0.10.2"})
+    assert json.loads((tmp_path / "results/try.json").read_text()) == said
+    assert {"name", "command", "machine", "versions", "commit", "set", "summary", "samples"} <= set(said)
+    assert {"cpu", "cores", "ram_gib", "os", "load"} <= set(said["machine"])
+    assert {"python", "torch", "ray", "drjax: jax"} <= set(said["versions"])
+    assert {"id", "dirty"} <= set(said["commit"])
+    assert said["samples"] == [{"seconds": [1.0, 2.0]}]
+
+
+def test_the_workload_is_the_same_each_time_and_for_any_number_of_phones():
+    features, targets = workload.rows(7)
+    again, more = workload.rows(7), workload.rows(20)
+    assert features.shape == (7, 50, 5)
+    assert features.dtype == targets.dtype == np.float32
+    assert all(np.array_equal(a, b) for a, b in zip((features, targets), again, strict=True))
+    assert all(np.array_equal(a, b[:7]) for a, b in zip((features, targets), more, strict=True))
+    assert len(np.unique(features)) > 1700  # phones are not copies of one another
+
+
+def test_the_given_order_is_the_one_that_phones_train_in():
+    ids, rows = np.arange(6), np.full(6, workload.ROWS)
+    made = batches(
+        seed=workload.SEED, round_number=1, ids=ids, starts=ids * workload.ROWS, rows=rows, spare=300, epochs=1,
+        batch_size=workload.BATCH,
+    )  # fmt: skip
+    trained = made.rows.numpy().transpose(1, 0, 2).reshape(6, workload.ROWS) - ids[:, None] * workload.ROWS
+    assert np.array_equal(trained, workload.order(6)[made.phones])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_folder_has_what_entrants_read(network, tmp_path):
+    folder = workload.write(tmp_path, 3, network)
+    about = json.loads((folder / "workload.json").read_text())
+    features = np.load(folder / "features.npy")
+    module = NETWORKS[network]()
+    assert [list(part.shape) for part in module.parameters()] == about["shapes"]
+    assert np.load(folder / "weights.npy").shape == (sum(part.numel() for part in module.parameters()),)
+    assert features.shape == (3, 50, 35 if network in WINDOWED else 5)
+    assert module(torch.from_numpy(features[0])).shape == (50, 1)
+
+
+def test_the_standard_network_is_the_one_of_the_built_in_model():
+    assert sum(part.numel() for part in NETWORKS["MLP"]().parameters()) == 561
+    assert sum(part.numel() for part in NETWORKS["BigMLP"]().parameters()) == 92_401
+
+
+def test_every_entrant_has_its_script_and_environment():
+    for entrant in PEERS:
+        assert (SCRIPTS / entrant.script).is_file()
+        assert entrant.environment is None or entrant.environment in ENVIRONMENTS
+    assert set(MODELS) == set(NETWORKS) - {"MLP"}
+    for steps in ENVIRONMENTS.values():
+        assert all("==" in requirement for step in steps for requirement in step)
+
+
+def test_speed_is_that_of_the_median_round():
+    samples = [
+        {"entrant": "a", "phones": 100, "first": 9.0, "seconds": [1.0, 2.0, 4.0], "how": ""},
+        {"entrant": "a", "phones": 100, "first": 11.0, "seconds": [2.0, 2.0, 50.0], "how": ""},
+    ]
+    found = speeds(samples)["a"]
+    assert found["phones_per_second"] == 50.0
+    assert found["first_round"] == 10.0
+    assert (found["slowest_turn"], found["fastest_turn"]) == (50.0, 50.0)
+
+
+def test_the_table_in_the_readme_is_what_the_results_say(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(table.README.read_text())
+    table.rewrite(record.RESULTS, page)
+    assert page.read_text() == table.README.read_text(), "run `python -m benchmarks table`"
+
+
+def test_knobs_of_the_standard_run_are_an_experiment():
+    from benchmarks.runs import standard
+
+    experiment = fedray.Experiment(**standard(2_000, 3))
+    assert (experiment.data.people, experiment.data.phones, experiment.data.days) == (10_000, 2_000, 50)
+    assert (experiment.learning.batch_size, experiment.learning.local_epochs) == (10, 1)
+    assert experiment.model.hidden == (20, 20)
