@@ -62,7 +62,7 @@ def grouped(path: Path, title: str, summary: Mapping[str, Mapping[str, Any]]) ->
         for place, speed in zip(places, speeds, strict=True):
             axes.text(place, speed * 1.08, f"{speed:,.0f}", ha="center", va="bottom", fontsize=7, rotation=90)
     axes.set_yscale("log")
-    axes.set_ylim(top=axes.get_ylim()[1] * 5)
+    axes.set_ylim(axes.get_ylim()[0] / 2, axes.get_ylim()[1] * 5)
     axes.set_xticks(range(len(summary)), list(summary))
     axes.set_title(title, loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=8, ncols=len(names), loc="upper left")
@@ -90,10 +90,10 @@ def lines(
     path: Path, title: str, x_label: str, y_label: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *, log: bool = False,
 ) -> None:  # fmt: skip
-    """Series of points over one axis: marks for what was measured, dashes for what was fitted (named `fit ...`)."""
+    """Series of points over one axis: marks for what was measured, dashes for lines (`fit ...`, `slope ...`)."""
     figure, axes = plt.subplots(figsize=(7, 4))
     for number, (name, (x, y)) in enumerate(series.items()):
-        fitted, many = name.startswith("fit"), len(x) > 40
+        fitted, many = name.startswith(("fit", "slope")), len(x) > 40
         style: dict[str, Any] = (
             {"color": LIGHT, "linestyle": "--"} if fitted else {"color": SERIES[number % len(SERIES)]}
         )

@@ -78,8 +78,8 @@ def scaling(place: Place, sizes: Sequence[int], rounds: int, repeats: int, pairs
     rows = [list(row) for row in zip(sizes, seconds, driver, strict=True)]
     show(f"scaling: log-log slope {slope:.3f}", ["phones", "s a round", "driver CPU s a round"], rows)
     show("one per cent, and a full round of as many", ["", "s"], [[k, v] for k, v in cohorts["summary"].items()])
-    fit = [seconds[0] * (phones / sizes[0]) ** 1.0 for phones in sizes]
-    series = {"a round": (sizes, seconds), "fit of slope 1 through the first": (sizes, fit),
+    straight = [seconds[0] * phones / sizes[0] for phones in sizes]
+    series = {"a round": (sizes, seconds), "slope 1": (sizes, straight),
               "the driver's CPU": (sizes, driver)}  # fmt: skip
     figures.lines(place.results / "scaling.png", "Growth with the fleet", "phones", "seconds a round", series, log=True)
 
