@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,8 +95,7 @@ def run(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False
     from fedray.experiment import run as run_experiment
     from fedray.terminal.progress import watching
 
-    # Ray's warnings go to standard output, which is for results.
-    with watching() as watch, redirect_stdout(sys.stderr):
+    with watching() as watch, screen.kept_for_results():
         try:
             result = run_experiment(experiment, watch=watch)
         except KeyboardInterrupt:
@@ -123,8 +122,9 @@ def plan(path: ExperimentFile, settings: Settings = None, as_json: AsJson = Fals
     from fedray.probe import probe
     from fedray.terminal.tables import show_plan
 
-    planned = plan_experiment(experiment)
-    seconds = probe(experiment, planned.placement, planned.cluster.cpus) if planned.fits else {}
+    with screen.kept_for_results():
+        planned = plan_experiment(experiment)
+        seconds = probe(experiment, planned.placement, planned.cluster.cpus) if planned.fits else {}
     if as_json:
         screen.print_json({**planned.as_json(), "seconds": seconds})
         raise typer.Exit(0 if planned.fits else WouldNotFit.exit_code)
@@ -185,7 +185,8 @@ def replay(
     from fedray.terminal.tables import show_replay
 
     call = stopping_in_the_loop(replay_phone) if pdb else replay_phone
-    found = call(run_id, phone, round_number, home=home, uri=uri)
+    with nullcontext() if pdb else screen.kept_for_results():  # the debugger talks there
+        found = call(run_id, phone, round_number, home=home, uri=uri)
     if as_json:
         screen.print_json(found.as_json())
     else:
@@ -212,7 +213,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - each option is an argument
     from fedray.evaluating import evaluate as evaluate_run
     from fedray.terminal.tables import show_numbers
 
-    metrics = evaluate_run(run_id, data=data, seed=seed, home=home, uri=uri)
+    with screen.kept_for_results():
+        metrics = evaluate_run(run_id, data=data, seed=seed, home=home, uri=uri)
     if as_json:
         screen.print_json({"run_id": run_id, "seed": seed, "data": data, "metrics": metrics})
     else:

@@ -25,6 +25,7 @@ variants:
   hopping: {federation.strategy: sequential}
 """
 COMMANDS = ("run", "plan", "outbreak", "replay", "evaluate", "ui")
+TALKING = ("--set", "model.name=talks:Net", "--set", "variants={}")
 FORCED = {"FORCE_COLOR": "1"}  # some machines set it for everything; a log wants no control codes all the same
 
 
@@ -77,6 +78,19 @@ def on_ray(folder):
     done = fedray("run", "small.yaml", *settings, "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def talked(folder):
+    """A run as JSON, with a network that says something."""
+    lines = [
+        "from torch.nn import Linear",
+        "def Net(in_features):",
+        "    print('built')",
+        "    return Linear(in_features, 1)",
+    ]
+    (folder / "talks.py").write_text("\n".join(lines))
+    return fedray("run", "small.yaml", *TALKING, "--json", folder=folder)
 
 
 @pytest.fixture
@@ -248,6 +262,27 @@ class TestRun:
         assert list(on_ray) == ["name", "seed", "runs"]
         assert list(on_ray["runs"]) == ["main"]
         assert on_ray["runs"]["main"]["fleet"] == {"phones": 8, "actors": 3, "phones_per_actor": 3, "nodes": 1}
+
+
+class TestWordsOfAUsersOwnModel:
+    """What it prints is no part of the one JSON object."""
+
+    def test_of_run(self, talked):
+        assert list(json.loads(talked.stdout)["runs"]) == ["main"]
+        assert "built\n" in talked.stderr
+
+    @pytest.mark.parametrize("command", ["plan", "replay", "evaluate"])
+    def test_of_other_commands(self, command, talked, folder):
+        run_id = json.loads(talked.stdout)["runs"]["main"]["run_id"]
+        arguments = {
+            "plan": ["small.yaml", *TALKING],
+            "replay": [run_id, "--phone", "5", "--round", "2"],
+            "evaluate": [run_id],
+        }
+        done = fedray(command, *arguments[command], "--json", folder=folder)
+        assert done.returncode == 0, done.stderr
+        assert isinstance(json.loads(done.stdout), dict)
+        assert "built\n" in done.stderr
 
 
 class TestReplay:

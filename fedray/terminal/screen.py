@@ -5,10 +5,12 @@ Without a terminal nothing is coloured, cut or wrapped, so that what is piped or
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +32,33 @@ def messages() -> Console:
 def print_json(found: Any) -> None:
     """Print one JSON object on standard output; numbers that are not finite become null, which JSON has instead."""
     sys.stdout.write(json.dumps(_finite(found), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def kept_for_results() -> Iterator[None]:
+    """What is printed on standard output inside goes to standard error: Ray's warnings, words of a user's own model."""
+    with redirect_stdout(Aside()):
+        yield
+
+
+class Aside(io.TextIOBase):
+    """A standard output that passes everything on to whatever standard error is at that moment.
+
+    It is no terminal, since some remember the standard output that they find, beyond the time it stands there: on one
+    that is, Ray's colorama resets the colours when the process ends, after the last line that a user should read.
+    """
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Pass it on."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """So that it shows in order with what standard error gets directly."""
+        sys.stderr.flush()
 
 
 def _console(*, stderr: bool) -> Console:
