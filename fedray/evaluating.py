@@ -14,8 +14,8 @@ from fedray.federation.driver import Driver
 from fedray.fleet.engine import InlineEngine
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.placement import place
-from fedray.planning import check_runs, used_columns
-from fedray.tracking.load import load, with_objects
+from fedray.parts import check_runs, used_columns
+from fedray.tracking.load import is_parent, load, with_objects
 
 
 def evaluate(
@@ -42,11 +42,20 @@ def evaluate(
         The metrics of the test rows by name.
 
     Raises:
-        UserMistake: If there is no such run, or the data lack a column that the model needs.
+        UserMistake: If there is no such run, or it is the parent of several, or the data lack a column that the model
+            needs.
     """
-    trained = load(run_id, uri=uri, home=home).only
+    loaded = load(run_id, uri=uri, home=home)
+    if run_id == loaded.parent_run_id:
+        raise is_parent(run_id, loaded.runs)
+    trained = loaded.only
     experiment = with_objects(trained.experiment, objects or {})
-    experiment = _with_data(experiment, data or {}, seed).with_({"fleet.engine": "inline", "learning.device": "cpu"})
+    here = {
+        "fleet.engine": "inline",
+        "learning.device": "cpu",
+        "model.start_from": None,
+    }  # its start may be gone by now
+    experiment = _with_data(experiment, data or {}, seed).with_(here)
     check_runs(experiment)
     made = experiment.fleet.shards == "made"
     dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment), made=made)

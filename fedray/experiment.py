@@ -5,14 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-
 from fedray.baselines import baselines
-from fedray.config import Experiment
+from fedray.config import Experiment, OutbreakData
 from fedray.data.shards import Dataset, first_empty_day, prepare
 from fedray.errors import Problem, UserMistake
 from fedray.federation.driver import Driver, Hook, RoundContext
@@ -20,7 +16,8 @@ from fedray.fleet.fleet import Fleet
 from fedray.learning import models
 from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Predictor, Scaling
-from fedray.planning import Plan, plan, start_engine, used_columns
+from fedray.parts import initial_network, used_columns
+from fedray.planning import Plan, plan, start_engine
 from fedray.result import Result, RunResult
 from fedray.tracking.figures import nowcast, outbreak_panels
 from fedray.tracking.runs import Run, Tracker
@@ -50,7 +47,7 @@ def run(experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | No
         planned = plan(experiment)
         planned.refuse()
         experiment = planned.resolved()
-    with clock.stage("outbreak"):
+    with clock.stage("outbreak" if isinstance(experiment.data, OutbreakData) else "shards"):
         dataset = prepare_rows(experiment, clock)
     with clock.stage("start"):
         tracker = Tracker.open(experiment)
@@ -159,9 +156,10 @@ def prepare_rows(experiment: Experiment, clock: Clock) -> Dataset:
     for name, variant in experiment.runs().items():
         if empty and variant.task.target == "log10_infected":
             day, split = min(empty)
+            varied = variant.task.target != experiment.task.target
             raise UserMistake(
                 Problem(
-                    place="task.target" if name == "main" else f"variants.{name}.task.target",
+                    place=f"variants.{name}.task.target" if varied else "task.target",
                     value="log10_infected",
                     allowed=f"needs somebody infected on every day; in the {split} outbreak of seed "
                     f"{experiment.seed} nobody is on day {day}, and the logarithm of 0 is minus infinity",
@@ -202,39 +200,6 @@ def recorded(
     record.finish("FINISHED")
 
 
-def initial_network(experiment: Experiment) -> torch.nn.Module:
-    """The network that training starts from: fresh weights by the seed, or those that `model.start_from` names.
-
-    Raises:
-        UserMistake: If there is no such run or file, or its weights don't fit.
-    """
-    model = experiment.model
-    network = models.build(
-        model.name,
-        in_features=len(experiment.task.features),
-        hidden=model.hidden,
-        arguments=model.arguments,
-        seed=experiment.seed,
-    )
-    if model.start_from is not None:
-        models.load_weights(network, stored_weights(model.start_from, experiment))
-    return network
-
-
-def stored_weights(source: str, experiment: Experiment) -> torch.Tensor:
-    """Flat weights `[D]` of a run, or of a safetensors file with a tensor `weights`."""
-    from fedray.tracking.load import weights_of
-
-    if not Path(source).suffix:
-        return torch.from_numpy(weights_of(source, uri=experiment.tracking.uri, home=experiment.home))
-    try:
-        return load_file(source)["weights"]
-    except (OSError, KeyError, ValueError) as error:
-        raise UserMistake(
-            Problem("model.start_from", source, "must be a run's id or a safetensors file with `weights`", str(error))
-        ) from error
-
-
 def recorder(driver: Driver, record: Run) -> Callable[..., None]:
     """A hook that sends to the record what points there are since it was last called."""
     sent = 0
@@ -250,9 +215,12 @@ def recorder(driver: Driver, record: Run) -> Callable[..., None]:
 def draw(record: Run, dataset: Dataset, driver: Driver) -> None:
     """The run's figures."""
     for split, series in dataset.series.items():
-        record.log_figure(f"outbreak_{split}.png", outbreak_panels(series, f"{split} outbreak"))
+        title = f"{split} outbreak, means over {dataset.phones:,} phones"
+        record.log_figure(f"outbreak_{split}.png", outbreak_panels(series, title))
     if driver.scores.nowcast:
-        record.log_figure("nowcast.png", nowcast(driver.scores.nowcast))
+        target = driver.experiment.task.target
+        name = target if isinstance(target, str) else "target"
+        record.log_figure("nowcast.png", nowcast(driver.scores.nowcast, name))
 
 
 class Clock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,16 +9,14 @@ from typing import Any
 import psutil
 
 from fedray.config import Experiment
-from fedray.data.expected import columns_of, expected
+from fedray.data.expected import expected
 from fedray.errors import Problem, UserMistake, WouldNotFit
 from fedray.federation.programs import Choice, choose
 from fedray.fleet.engine import Engine, InlineEngine
-from fedray.fleet.local_round import local_training
 from fedray.fleet.phones import chosen_device
 from fedray.fleet.placement import Placement, place
-from fedray.learning import metrics, models, task
-from fedray.learning.block import VectorisedTrainer, refuse_unmappable
 from fedray.needs import OBJECT_STORE_BYTES, Needs
+from fedray.parts import check_runs, used_columns
 from fedray.strategies.registry import strategy
 
 
@@ -180,73 +177,10 @@ def _chosen_compiling(experiment: Experiment, compiling: dict[str, Choice]) -> d
     return chosen
 
 
-def check_runs(experiment: Experiment) -> int:
-    """Build every variant's network, loss, metrics and strategy once; D of the largest.
-
-    Raises:
-        UserMistake: With every problem of every variant.
-    """
-    problems: list[Problem] = []
-    largest = 0
-    for name, run in experiment.runs().items():
-        try:
-            largest = max(largest, _check_run(run))
-        except UserMistake as mistake:
-            problems += _of_run(name, mistake)
-    if problems:
-        raise UserMistake(problems)
-    return largest
-
-
 def _of_run(name: str, mistake: UserMistake) -> list[Problem]:
     """The problems of one run, with the variant's name where there are several."""
     prefix = "" if name == "main" else f"variants.{name}: "
     return [replace(problem, place=prefix + problem.place) for problem in mistake.problems]
-
-
-def _check_run(run: Experiment) -> int:
-    features = len(run.task.features)
-    _refuse_unknown_columns(run)
-    loss = task.loss(run.task.loss)
-    metrics.metrics_for(run.task.loss, run.task.metrics)
-    chosen = strategy(run.federation.strategy, run.federation.own_knobs())
-    model = run.model
-    network = models.build(
-        model.name, in_features=features, hidden=model.hidden, arguments=model.arguments, seed=run.seed
-    )
-    if chosen.plain_sgd and (run.learning.optimizer != "sgd" or run.learning.momentum):
-        value = f"{run.learning.optimizer}, momentum {run.learning.momentum:g}"
-        allowed = "this strategy is only right for plain SGD on the phones"
-        raise UserMistake(Problem("learning.optimizer", value, allowed, "set optimizer: sgd and momentum: 0"))
-    if run.learning.device == "cuda" and chosen_device("auto") != "cuda":
-        raise UserMistake(Problem("learning.device", "cuda", "there is no GPU that torch can use", "set it to cpu"))
-    if run.learning.trainer == "vectorised" and not chosen.hops:
-        VectorisedTrainer(network, loss, local_training(run.learning), features)
-    else:
-        refuse_unmappable(network, looped=True)
-    return len(models.flat_weights(network))
-
-
-def used_columns(experiment: Experiment) -> tuple[str, ...]:
-    """The columns that the experiment's runs make features and targets of."""
-    names: dict[str, None] = {}
-    for run in experiment.runs().values():
-        names |= dict.fromkeys([*run.task.features, *task.target(run.task.target).columns])
-    return tuple(names)
-
-
-def _refuse_unknown_columns(run: Experiment) -> None:
-    known = columns_of(run.data)
-    wanted = [(f"task.features[{place}]", name) for place, name in enumerate(run.task.features)]
-    wanted += [("task.target", name) for name in task.target(run.task.target).columns]
-    problems = []
-    for knob, name in wanted:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            mend = f"did you mean {nearest[0]}?" if nearest else "name a column of the data"
-            problems.append(Problem(knob, name, f"must be a column of the data: {', '.join(known)}", mend))
-    if problems:
-        raise UserMistake(problems)
 
 
 def find_cluster(experiment: Experiment) -> Cluster:

@@ -27,9 +27,9 @@ from fedray.fleet.phones import Phones
 from fedray.learning import task
 from fedray.learning.loop import LoopTrainer
 from fedray.learning.standardise import Scaling
-from fedray.planning import used_columns
+from fedray.parts import used_columns
 from fedray.strategies.registry import strategy
-from fedray.tracking.load import experiment_of, with_objects
+from fedray.tracking.load import experiment_of, is_parent, with_objects
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,7 @@ def replay(
     """
     experiment = experiment_of(run_id, home=home, uri=uri)
     if experiment.variants:
-        variants = ", ".join(experiment.variants)
-        raise UserMistake(
-            Problem(
-                "RUN", run_id, f"is the parent of {variants}", "give the run id of one of them (fedray ui shows them)"
-            )
-        )
+        raise is_parent(run_id, experiment.variants)
     experiment = with_objects(experiment, objects or {})
     made = experiment.fleet.shards == "made"
     dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment), made=made)

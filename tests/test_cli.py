@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from fedray.errors import BadRow
+from fedray.terminal import screen
 from fedray.terminal.debugging import stopping_in_the_loop
 from fedray.terminal.failures import reported
 
@@ -283,6 +284,27 @@ class TestWordsOfAUsersOwnModel:
         assert done.returncode == 0, done.stderr
         assert isinstance(json.loads(done.stdout), dict)
         assert "built\n" in done.stderr
+
+
+class TestWhatIsPrintedWhileACommandWorks:
+    def test_it_goes_to_standard_error_by_lines_without_colours(self, capsys):
+        with screen.kept_for_results():
+            print("\x1b[33m(raylet)\x1b[0m A worker", end="")
+            print(" died.\nand", end="")
+        assert capsys.readouterr() == ("", "(raylet) A worker died.\nand")
+
+    def test_rays_warning_that_there_are_many_actors_is_left_out(self, capsys):
+        with screen.kept_for_results():
+            print("(raylet) WARNING: 8 PYTHON worker processes have been started on node: 5f with address: 192.0.2.2")
+            print("next")
+        assert capsys.readouterr() == ("", "next\n")
+
+    def test_what_remembers_it_writes_to_the_standard_error_of_its_own_time(self, capsys):
+        with screen.kept_for_results():
+            remembered = sys.stdout
+        print("codes", end="", file=remembered, flush=True)
+        assert capsys.readouterr() == ("", "codes")
+        assert not remembered.isatty()  # so that Ray's colorama writes none
 
 
 class TestReplay:

@@ -58,6 +58,13 @@ def test_a_column_that_is_not_there_is_named(run: Any, shared_home: Path, tmp_pa
         evaluate(run.run_id, home=shared_home, data={"source": "table", "path": tmp_path / "t.parquet", "phone": "who"})
 
 
+def test_the_parent_of_several_is_a_users_mistake(shared_home: Path) -> None:
+    parent = fedray.run(experiment(home=shared_home, variants={"one": {}, "two": {}})).parent_run_id
+    assert parent is not None
+    with pytest.raises(UserMistake, match="is the parent of one, two"):
+        evaluate(parent, home=shared_home)
+
+
 def test_nothing_of_the_run_is_changed(run: Any, shared_home: Path) -> None:
     folder = shared_home / "runs" / run.run_id
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}

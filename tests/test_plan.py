@@ -174,6 +174,22 @@ class TestMistakes:
             ("variants.wrong: task.features[0]", "did you mean cough?")
         ]
 
+    def test_all_parts_at_once_and_what_all_variants_share_once(self) -> None:
+        asked = experiment(
+            task={"features": ["caugh"], "standardise": [], "loss": "mze", "metrics": ["nowhere:Metric"]},
+            model__name="nowhere:Net",
+            federation__strategy="scaffold",
+            learning__momentum=0.9,
+            variants={"one": {}, "two": {"task.features": ["cough"]}},
+        )
+        assert [problem.place for problem in refused(asked)] == [
+            "variants.one: task.features[0]",
+            "task.loss",
+            "task.metrics",
+            "model.name",
+            "learning.optimizer",
+        ]
+
     def test_dropout_is_refused_with_its_mend(self, tmp_path: Path) -> None:
         asked = experiment(home=tmp_path / "home", model__name=Dropping)
         with pytest.raises(UserMistake) as caught:

@@ -96,8 +96,12 @@ def dotted(path: Where) -> str:
 def shown(value: Any) -> str:
     """A value as the YAML file would have it, shortened."""
     plain = {None: "null", True: "true", False: "false"}
-    text = plain[value] if value is None or isinstance(value, bool) else repr(value)
+    text = plain[value] if value is None or isinstance(value, bool) else repr(_listed(value))
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def sections_of(field: FieldInfo) -> dict[str, type[BaseModel]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
+KNOWN_WELL = "worker processes have been started on node"
+"""Ray warns so of every fleet with many actors a CPU, which is what a phone a process is."""
 UNCUT = 1000  # columns, where there is no terminal whose width counts
 
 
@@ -37,28 +42,42 @@ def print_json(found: Any) -> None:
 @contextmanager
 def kept_for_results() -> Iterator[None]:
     """What is printed on standard output inside goes to standard error: Ray's warnings, words of a user's own model."""
-    with redirect_stdout(Aside()):
+    aside = Aside()
+    with redirect_stdout(aside):
         yield
+    aside.flush()
 
 
 class Aside(io.TextIOBase):
-    """A standard output that passes everything on to whatever standard error is at that moment.
+    """A standard output whose lines, without colours, go to whatever standard error is at that moment.
 
     It is no terminal, since some remember the standard output that they find, beyond the time it stands there: on one
     that is, Ray's colorama resets the colours when the process ends, after the last line that a user should read.
     """
+
+    def __init__(self) -> None:
+        self._begun = ""
+        self._writing = threading.Lock()  # Ray prints from a thread of its own
 
     def writable(self) -> bool:
         """It is."""
         return True
 
     def write(self, text: str) -> int:
-        """Pass it on."""
-        return sys.stderr.write(text)
+        """Pass on the lines that are whole now."""
+        with self._writing:
+            *lines, self._begun = (self._begun + text).split("\n")
+            for line in lines:
+                if KNOWN_WELL not in line:
+                    sys.stderr.write(COLOURS.sub("", line) + "\n")
+        return len(text)
 
     def flush(self) -> None:
-        """So that it shows in order with what standard error gets directly."""
-        sys.stderr.flush()
+        """Pass on a line that has begun."""
+        with self._writing:
+            sys.stderr.write(COLOURS.sub("", self._begun))
+            sys.stderr.flush()
+            self._begun = ""
 
 
 def _console(*, stderr: bool) -> Console:

@@ -87,11 +87,12 @@ def curves(runs: Result | PointsByRun) -> Figure:
     return figure
 
 
-def nowcast(days: Mapping[str, Sequence[float]]) -> Figure:
+def nowcast(days: Mapping[str, Sequence[float]], target: str = "target") -> Figure:
     """What phones' predictions say of each day of the test outbreak, beside the truth.
 
     Args:
         days: `day`, `truth`, `raw` (the mean prediction of the day), `calibrated` (by the training outbreak).
+        target: Its name.
     """
     figure = _figure("Nowcast of the test outbreak")
     panel = figure.subplots()
@@ -109,7 +110,7 @@ def nowcast(days: Mapping[str, Sequence[float]]) -> Figure:
                 label=f"{name} mean prediction",
             )
     panel.set_xlabel("day")
-    panel.set_ylabel("target (mean over phones)")
+    panel.set_ylabel(f"{target} (mean over phones)")
     panel.legend(**LEGEND)
     _plain(panel)
     return figure

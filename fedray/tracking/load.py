@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,8 +123,15 @@ def weights_of(run_id: str, *, uri: str | None = None, home: Path = DEFAULT_HOME
     run = _find(client, run_id)
     with _artifact(client, run.info.run_id, "weights.safetensors") as path:
         if path is None:
-            raise _no_result(run)
+            variants = [variant.info.run_name for variant in _variants(client, run)]
+            raise is_parent(run_id, variants) if variants else _no_result(run)
         return saved.read_weights(path)[0]
+
+
+def is_parent(run_id: str, variants: Iterable[str]) -> UserMistake:
+    """What is said where the run of one variant is needed, and the id is that of the parent of several."""
+    mend = "give the run id of one of them (fedray ui shows them)"
+    return UserMistake(Problem("run", run_id, f"is the parent of {', '.join(variants)}", mend))
 
 
 def _client(uri: str | None, home: Path) -> MlflowClient:

@@ -16,12 +16,12 @@ from small_fleets import experiment, fleet_of, on_table, pooled, trained
 
 from fedray.data.shards import Dataset
 from fedray.errors import PhonesLost
-from fedray.experiment import initial_network
 from fedray.federation.driver import RoundContext, Stop, cohort_rule, kept_broadcast
 from fedray.fleet.cohort import CohortRule
 from fedray.fleet.messages import Order, Train
 from fedray.learning.models import load_weights
 from fedray.learning.standardise import Predictor
+from fedray.parts import initial_network
 
 FEATURES = ("infected", "immune", "temperature", "distance", "cough")
 

@@ -14,13 +14,13 @@ from small_fleets import experiment
 
 from fedray.data.shards import Dataset
 from fedray.errors import RunFailed
-from fedray.experiment import initial_network
 from fedray.federation.driver import cohort_rule, run_spec
 from fedray.fleet.memory import Memory
 from fedray.fleet.messages import AddUpColumns, Failure, Order, Prepare, Report, RunSpec, Train
 from fedray.fleet.phones import Phones
 from fedray.learning.models import flat_weights
 from fedray.learning.standardise import Scaling
+from fedray.parts import initial_network
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ import numpy as np
 
 from fedray.config import Experiment
 from fedray.data.shards import Dataset
-from fedray.experiment import initial_network
 from fedray.federation.driver import Driver, Hook
 from fedray.federation.state import RunState
 from fedray.fleet.engine import InlineEngine
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.placement import place
 from fedray.learning.models import flat_weights
+from fedray.parts import initial_network
 
 STRATEGIES = ("fedavg", "fedavgm", "fedadam", "fedprox", "scaffold", "sequential")
 TABLE_TASK = {"target": "tired", "features": ["temperature", "distance"], "standardise": ["temperature", "distance"]}

@@ -81,6 +81,7 @@ def test_curves_of_nothing_are_an_empty_figure() -> None:
 
 def test_a_nowcast_beside_the_truth() -> None:
     days = {"day": [0, 1], "truth": [1.0, 2.0], "raw": np.array([1.4, 1.6]), "calibrated": []}
-    figure = nowcast(days)
+    figure = nowcast(days, "steps")
+    assert figure.axes[0].get_ylabel() == "steps (mean over phones)"
     assert size(figure) == (1200, 800)
     assert lines(figure, 0) == {"truth": [1.0, 2.0], "raw mean prediction": [1.4, 1.6]}
