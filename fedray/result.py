@@ -63,10 +63,10 @@ class RunResult:
 
     @property
     def history(self) -> pd.DataFrame:
-        """A row a point: `round`, `metric`, `value`."""
+        """A row a point: `round`, `metric`, `value`; by round, then by the metric's name, also when it was loaded."""
         import pandas as pd
 
-        return pd.DataFrame(self.points, columns=["round", "metric", "value"])
+        return pd.DataFrame(sorted(self.points), columns=["round", "metric", "value"])
 
     @property
     def weights_sha256(self) -> str:

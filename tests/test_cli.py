@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import typer
 from fedray.errors import BadRow
 from fedray.terminal import screen
 from fedray.terminal.debugging import stopping_in_the_loop
-from fedray.terminal.failures import reported
+from fedray.terminal.failures import Interruption, reported
 
 ROOT = Path(__file__).parents[1]
 SMALL = """\
@@ -305,6 +307,15 @@ class TestWhatIsPrintedWhileACommandWorks:
         print("codes", end="", file=remembered, flush=True)
         assert capsys.readouterr() == ("", "codes")
         assert not remembered.isatty()  # so that Ray's colorama writes none
+
+
+def test_ctrl_c_again_while_the_first_is_tidied_up_after_changes_nothing():
+    now = [100.0]
+    interruption = Interruption(lambda: now[0])
+    for moment, raises in ((100.0, True), (101.0, False), (109.9, False), (110.0, True), (111.0, False)):
+        now[0] = moment
+        with pytest.raises(KeyboardInterrupt) if raises else nullcontext():
+            interruption(signal.SIGINT, None)
 
 
 class TestReplay:

@@ -81,6 +81,7 @@ class TestResult:
         loaded = fedray.load(result.only.run_id, home=shared_home)
         assert loaded.only.weights_sha256 == result.only.weights_sha256
         assert dict(loaded.metrics) == dict(result.metrics)
+        assert loaded.history.equals(result.history)
 
     def test_simulating_and_writing_are_timed_apart(self, home: Path) -> None:
         seconds = fedray.run(experiment(home=home, learning__rounds=0)).only.seconds

@@ -6,13 +6,15 @@ Also what stops a command from outside: Ctrl-C, and the signals by which schedul
 from __future__ import annotations
 
 import functools
+import math
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from types import FrameType
-from typing import Any, NoReturn, ParamSpec
+from typing import Any, ParamSpec
 
 import typer
 
@@ -22,6 +24,8 @@ from fedray.terminal import screen
 Given = ParamSpec("Given")
 
 INTERRUPTED = 130
+TIDYING_UP = 10.0
+"""Seconds: more than it takes to end actors and a local cluster, on a busy machine."""
 FAILED = 1
 
 
@@ -67,14 +71,35 @@ def problems_of(error: FedrayError) -> Sequence[Problem]:
 
 
 def end_like_interrupted() -> None:
-    """Let SIGTERM, and SIGHUP unless it is ignored, end a command as Ctrl-C does: runs finished, actors ended."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) is signal.SIG_DFL:
-            signal.signal(ending, _interrupt)
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, unless they are ignored: runs finished, actors ended."""
+    interruption = Interruption()
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(ending, interruption)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+class Interruption:
+    """What a signal does that ends a command. More of them, soon after, are the same wish of an impatient hand.
+
+    They would cut short what the first has begun, and leave Ray's processes behind.
+
+    Args:
+        clock: Seconds; a test's own.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._heard = clock, -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Hear a signal.
+
+        Raises:
+            KeyboardInterrupt: Unless another was heard less than `TIDYING_UP` seconds ago.
+        """
+        if self._clock() - self._heard < TIDYING_UP:
+            return
+        self._heard = self._clock()
+        raise KeyboardInterrupt
 
 
 def _tell(problems: Sequence[Problem], *, as_json: bool) -> None:
