@@ -43,9 +43,11 @@ def print_json(found: Any) -> None:
 def kept_for_results() -> Iterator[None]:
     """What is printed on standard output inside goes to standard error: Ray's warnings, words of a user's own model."""
     aside = Aside()
-    with redirect_stdout(aside):
-        yield
-    aside.flush()
+    try:
+        with redirect_stdout(aside):
+            yield
+    finally:
+        aside.flush()
 
 
 class Aside(io.TextIOBase):
