@@ -5,7 +5,7 @@ Also one phone's part of it alone, for replay.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +29,9 @@ from fedray.strategies.strategy import Local, Sent, Strategy
 from fedray.sums import LARGEST_UPDATE, Grid, fits, limbs_hold, merged, to_limbs
 
 Int64 = npt.NDArray[np.int64]
+
+BLOCKS_AT_ONCE = 16
+"""Blocks whose batches are drawn together, which spares some three microseconds a phone."""
 
 VISITED_AT_ONCE = 256
 """Phones whose batches are drawn together where a compiled model visits them; they are visited one by one."""
@@ -155,18 +158,18 @@ class LocalRound:
         """
         total: dict[str, Int64] = {}
         lost: list[Lost] = []
-        width, one_block = (self.compiled.width, self._compiled_block) if self.compiled else (WIDTH, self._block)
         rows = shard.rows(ids)
         if len(rows) and rows.min() < rows.max():
             # Phones of one length share blocks, so that a block takes no more steps than its phones need.
             ids = ids[np.argsort(-rows, kind="stable")]
+        width = self.compiled.width * BLOCKS_AT_ONCE if self.compiled else WIDTH
         for begin in range(0, len(ids), width):
             block = ids[begin : begin + width]
             held = memory[torch.from_numpy(shard.places(block))]
-            done = one_block(shard, block, start, held)
-            total = merged(total, done.sums)
-            lost += done.lost
-            memory[torch.from_numpy(shard.places(done.kept))] = done.memory
+            for done in (self._compiled_blocks if self.compiled else self._block)(shard, block, start, held):
+                total = merged(total, done.sums)
+                lost += done.lost
+                memory[torch.from_numpy(shard.places(done.kept))] = done.memory
         return total, lost, memory
 
     def visit(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, dict[str, Int64], list[Lost]]:
@@ -236,10 +239,10 @@ class LocalRound:
             _, trained, chosen = self.train_block(shard, ids, start, memory)
             updates[torch.from_numpy(chosen)] = trained.updates
         else:
-            finished, blocked = self._finished(self.compiled, shard, ids, start, memory)
-            weights = finished.weights.transpose(1, 2).flatten(0, 1)
-            real = blocked.phones < len(ids)
-            updates[torch.from_numpy(blocked.phones[real])] = weights[torch.from_numpy(real)] - start.weights
+            for finished, blocked in self._finished(shard, ids, start, memory):
+                weights = finished.weights.transpose(1, 2).flatten(0, 1)
+                real = blocked.phones < len(ids)
+                updates[torch.from_numpy(blocked.phones[real])] = weights[torch.from_numpy(real)] - start.weights
         return updates
 
     def correction(self, start: Broadcast) -> Correction | None:
@@ -250,30 +253,36 @@ class LocalRound:
             gradients, weights, memory, start.weights, start.extra
         )
 
-    def _block(self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor) -> Block:
+    def _block(self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor) -> Iterator[Block]:
         sent, trained, chosen = self.train_block(shard, ids, start, memory)
-        return self._add_up(shard, ids[chosen], sent, trained)
+        yield self._add_up(shard, ids[chosen], sent, trained)
 
-    def _compiled_block(self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor) -> Block:
-        if self.compiled is None:
-            raise LookupError("this local round has no program")
-        finished, blocked = self._finished(self.compiled, shard, ids, start, memory)
-        real = blocked.phones < len(ids)
-        keep, there = finished.keep & real, ids[blocked.phones[real]]
-        kept = finished.keep[real]
-        sums = {f"sum.{name}": units for name, units in finished.sums.items()}
-        sums |= self._counts(shard, there[kept], blocked.seen[keep], finished.losses[keep])
-        return Block(sums, there[kept], finished.memory[torch.from_numpy(keep)], _dropped(there[~kept], finished.sums))
+    def _compiled_blocks(self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor) -> Iterator[Block]:
+        for finished, blocked in self._finished(shard, ids, start, memory):
+            real = blocked.phones < len(ids)
+            keep, there, kept = finished.keep & real, ids[blocked.phones[real]], finished.keep[real]
+            sums = {f"sum.{name}": units for name, units in finished.sums.items()}
+            sums |= self._counts(shard, there[kept], blocked.seen[keep], finished.losses[keep])
+            memory_kept, lost = finished.memory[torch.from_numpy(keep)], _dropped(there[~kept], finished.sums)
+            yield Block(sums, there[kept], memory_kept, lost)
 
     def _finished(
-        self, compiled: CompiledRound, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor
-    ) -> tuple[Finished, Batches]:
-        blocked = self._batches(shard, ids, start.round, compiled.width)
-        real = blocked.phones < len(ids)
-        weights = np.zeros(compiled.width, dtype=np.int64)
-        weights[real] = self._weights(shard, ids[blocked.phones[real]])
-        padded = _padded(memory, blocked)
-        return compiled.train(start.lanes(compiled), shard.examples, blocked, real, weights, padded), blocked
+        self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor
+    ) -> Iterator[tuple[Finished, Batches]]:
+        """Train phones block by block, those with most rows first; batches are drawn for all of them together."""
+        if self.compiled is None:
+            raise LookupError("this local round has no program")
+        width = self.compiled.width
+        drawn = self._batches(shard, ids, start.round, -(-len(ids) // width) * width)
+        real = drawn.phones < len(ids)
+        weights = np.zeros(len(drawn.phones), dtype=np.int64)
+        weights[real] = self._weights(shard, ids[drawn.phones[real]])
+        padded = _padded(memory, drawn)
+        started = start.lanes(self.compiled)
+        for first in range(0, len(drawn.phones), width):
+            here = slice(first, first + width)
+            part = drawn.part(first, first + width)
+            yield self.compiled.train(started, shard.examples, part, real[here], weights[here], padded[here]), part
 
     def _batches(self, shard: Shard, ids: Int64, round_number: int, least: int) -> Batches:
         empty = max(0, least - len(ids))

@@ -41,6 +41,16 @@ class Batches:
     seen: Int64
     keys: UInt64
 
+    def part(self, first: int, last: int) -> Batches:
+        """The batches of the phones at places `first..last-1`, which lie in the same arrays; takes no longer than its
+        own phones need."""
+        here, steps = slice(first, last), int(self.steps[first])
+        rows = self.rows[:steps, here]
+        full = bool((self.seen[here] == rows.shape[0] * rows.shape[2]).all())
+        return Batches(
+            self.phones[here], rows, self.mask[:steps, here], full, self.steps[here], self.seen[here], self.keys[here]
+        )
+
     def active(self, step: int) -> int:
         """How many phones, from the front, still have rows at this step."""
         return int(np.searchsorted(-self.steps, -step, side="left"))

@@ -1,87 +1,309 @@
-"""Operations written so that phones lie along a processor's vector lanes: one instruction, many phones.
+"""One phone's computation, run for many phones at once with the phones on the last axis of every tensor.
 
-Mapped over phones, a small matrix product becomes a batch of tiny ones, for which no library is fast. Laid out with the
-phones last it is multiplications and additions of whole vectors, which a compiler fuses with what stands around them.
-`InLanes` is a mode in which a network is traced; `PRODUCTS` is what batched products are then replaced by.
+So phones lie along a processor's vector lanes: one instruction, many phones, and a small matrix product is
+multiplications and additions of whole vectors, which a compiler fuses with what stands around them. `torch.vmap` puts
+the phones first, where tiny products have no fast library and what comes between two of them has no vector form.
+
+A recording of one phone (`phone_graph`) is run operation by operation, each by the rule for its kind. An operation
+without a rule is mapped by `torch.vmap`: right for anything that `vmap` takes, only slower.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import get_decompositions
+from torch.func import functionalize, vmap
+from torch.fx import GraphModule, Interpreter
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_any, tree_map
+
+aten = torch.ops.aten
 
 MOST_TILES = 5
 """Columns (or rows) of a product that one loop makes together: each number that is loaded is then used several times.
 Measured on the standard network, phones a second and core: 1 tile 99 thousand, 4 119, 5 137, 8 (2 x 4) 124."""
 
+SPELT_OUT = [
+    aten._softmax, aten._softmax_backward_data, aten._log_softmax, aten._log_softmax_backward_data,
+    aten.select_backward, aten.slice_backward, aten.threshold_backward, aten.sigmoid_backward, aten.tanh_backward,
+    aten.gelu_backward, aten.silu_backward, aten.elu_backward, aten.leaky_relu_backward, aten.hardtanh_backward,
+    aten.softplus_backward, aten.mse_loss, aten.mse_loss_backward, aten.binary_cross_entropy_with_logits, aten.addmm,
+    aten.baddbmm, aten.addmv, aten.mv, aten.dot, aten.native_group_norm, aten.native_group_norm_backward, aten.std,
+    aten.var, aten.var_mean, aten.logsumexp, aten.linalg_vector_norm, aten.unsafe_split, aten.unsafe_split_with_sizes,
+    aten.stack,
+]  # fmt: skip
+"""Operations that are recorded as the simpler ones that they are made of."""
 
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """`torch.bmm` of `[phones, n, k]` and `[phones, k, m]`, made with the phones last."""
-    left, right = left.permute(1, 2, 0), right.permute(1, 2, 0)
-    (rows, inner, _), columns = left.shape, right.shape[1]
-    if inner == 1:
-        return (left * right).permute(2, 0, 1)
+
+@dataclass(frozen=True)
+class Laned:
+    """A tensor that differs from phone to phone: its axes for one phone, and the phones' behind them."""
+
+    value: Tensor
+
+    @property
+    def ndim(self) -> int:
+        """Its axes for one phone."""
+        return self.value.ndim - 1
+
+
+def phone_graph(function: Callable[..., Any], given: tuple[Tensor, ...]) -> GraphModule:
+    """A recording of what a function of tensors does for one phone."""
+
+    def plain(*arguments: Tensor) -> Any:
+        with _Plain(), sdpa_kernel(SDPBackend.MATH):  # attention as products and sums
+            return function(*arguments)
+
+    table: Any = get_decompositions(SPELT_OUT)
+    recorded: GraphModule = make_fx(functionalize(plain, remove="mutations"), decomposition_table=table)(*given)
+    recorded.graph.eliminate_dead_code()
+    recorded.recompile()
+    return recorded
+
+
+class InLanes(Interpreter):
+    """Runs a recording of one phone for the phones of all lanes.
+
+    Args:
+        recorded: By `phone_graph`.
+    """
+
+    def of(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """What it comes to; the arguments have one more axis than those it was recorded with, for the phones."""
+        lanes = given[0].shape[-1]
+        made = self.run(*(Laned(each) for each in given))
+        # What doesn't depend on the phone is the same for each.
+        return tuple(
+            each.value if isinstance(each, Laned) else each.unsqueeze(-1).expand(*each.shape, lanes) for each in made
+        )
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Called for each operation."""
+        if not tree_any(lambda each: isinstance(each, Laned), (args, kwargs)):
+            return super().call_function(target, args, kwargs)
+        if target in _RULES:
+            return _RULES[target](*args, **kwargs)
+        if torch.Tag.pointwise in getattr(target, "tags", ()):
+            return Laned(target(*tree_map(_aligned, args), **tree_map(_aligned, kwargs)))
+        if not isinstance(target, torch._ops.OpOverload):  # taking one of several results
+            return target(*args, **kwargs)
+        return _mapped(target, args, kwargs)
+
+
+def alone(recorded: GraphModule, *given: Tensor) -> tuple[Tensor, ...]:
+    """Run a recording for one phone, its products spelt out: for small ones a call of a library takes longer."""
+    return tuple(each[..., 0] for each in InLanes(recorded).of(*(each.unsqueeze(-1) for each in given)))
+
+
+def _aligned(each: Any) -> Any:
+    """Something that an operation takes number by number, with its axes where those of the others are."""
+    if isinstance(each, Laned):
+        return each.value
+    return each.unsqueeze(-1) if isinstance(each, Tensor) and each.ndim else each
+
+
+def _mapped(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An operation without a rule."""
+    laned: list[Tensor] = []
+
+    def taken(each: Any) -> Any:
+        if isinstance(each, Laned):
+            laned.append(each.value)
+            return _Place(len(laned) - 1)
+        return each
+
+    args, kwargs = tree_map(taken, (args, kwargs))
+
+    def one(*values: Tensor) -> Any:
+        here, named = tree_map(lambda each: values[each.number] if isinstance(each, _Place) else each, (args, kwargs))
+        return operation(*here, **named)
+
+    return tree_map(Laned, vmap(one, in_dims=-1, out_dims=-1)(*laned))
+
+
+@dataclass(frozen=True)
+class _Place:
+    number: int
+
+
+# --------------------------------------------------------------------------------------------- matrix products
+
+
+def product(left: Any, right: Any) -> Laned:
+    """`mm` and `bmm`: `[..., n, k]` and `[..., k, m]` of each phone."""
+    first, second = _aligned(left), _aligned(right)
+    columns, rows = second.shape[-2], first.shape[-4 if first.ndim == 4 else -3]
+    if first.shape[-2] == 1:
+        return Laned(first * second)
     if (tiles := _tiles(columns)) > 1:
-        parts = [_multiplied(left, part) for part in right.split(columns // tiles, 1)]
-        return torch.cat(parts, 1).permute(2, 0, 1)
-    if (tiles := _tiles(rows)) > 1:
-        return torch.cat([_multiplied(part, right) for part in left.split(rows // tiles, 0)], 0).permute(2, 0, 1)
-    return _multiplied(left, right).permute(2, 0, 1)
+        return Laned(torch.cat([_multiplied(first, part) for part in second.split(columns // tiles, -2)], -2))
+    if first.ndim == 3 and (tiles := _tiles(rows)) > 1:
+        return Laned(torch.cat([_multiplied(part, second) for part in first.split(rows // tiles, 0)], 0))
+    return Laned(_multiplied(first, second))
 
 
 def _multiplied(left: Tensor, right: Tensor) -> Tensor:
-    """`[n, k, phones]` times `[k, m, phones]`, added up over k: `[n, m, phones]`."""
-    return (left[:, :, None] * right[None]).sum(1)
+    """`[..., n, k, phones]` times `[..., k, m, phones]`, added up over k: `[..., n, m, phones]`."""
+    return (left.unsqueeze(-2) * right.unsqueeze(-4)).sum(-3)
 
 
 def _tiles(length: int) -> int:
     return next(tiles for tiles in range(MOST_TILES, 0, -1) if length % tiles == 0)
 
 
-def added_product(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """`torch.baddbmm`."""
-    return beta * bias + alpha * product(left, right)
+# ---------------------------------------------------------------------------- sums, and other views of an axis
 
 
-PRODUCTS: Mapping[Any, Callable[..., Tensor]] = {
-    torch.ops.aten.bmm.default: product,
-    torch.ops.aten.baddbmm.default: added_product,
+def _reduced(operation: Callable[..., Tensor]) -> Callable[..., Laned]:
+    def rule(whole: Laned, axes: Any = None, keepdim: bool = False, **more: Any) -> Laned:
+        axes = [axes] if isinstance(axes, int) else axes
+        chosen = [axis % whole.ndim for axis in axes] if axes else list(range(whole.ndim))
+        if not chosen:
+            return whole
+        return Laned(operation(whole.value, chosen, keepdim, **more))
+
+    return rule
+
+
+def _along(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """`operation(whole, axis, ...)`, where the axis is one of the phone's."""
+
+    def rule(whole: Laned, axis: int = 0, *rest: Any, **more: Any) -> Any:
+        return tree_map(Laned, operation(whole.value, axis % whole.ndim, *rest, **more))
+
+    return rule
+
+
+def _split(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def rule(whole: Laned, sizes: Any, axis: int = 0) -> Any:
+        return tree_map(Laned, operation(whole.value, sizes, axis % whole.ndim))
+
+    return rule
+
+
+def _joined(parts: Sequence[Any], axis: int = 0) -> Laned:
+    lanes = next(part.value.shape[-1] for part in parts if isinstance(part, Laned))
+    whole = [part.value if isinstance(part, Laned) else part.unsqueeze(-1).expand(*part.shape, lanes) for part in parts]
+    return Laned(torch.cat(whole, axis % (whole[0].ndim - 1)))
+
+
+def _viewed(whole: Laned, shape: Sequence[int]) -> Laned:
+    return Laned(whole.value.reshape(*shape, whole.value.shape[-1]))
+
+
+def _expanded(whole: Laned, shape: Sequence[int], **more: Any) -> Laned:
+    # New axes of one phone come first; the phones' stays last.
+    value = whole.value.reshape(*[1] * (len(shape) - whole.ndim), *whole.value.shape)
+    return Laned(value.expand(*shape, value.shape[-1]))
+
+
+def _permuted(whole: Laned, axes: Sequence[int]) -> Laned:
+    return Laned(whole.value.permute(*(axis % whole.ndim for axis in axes), whole.ndim))
+
+
+def _swapped(whole: Laned, one: int = 0, other: int = 1) -> Laned:
+    return Laned(whole.value.transpose(one % whole.ndim, other % whole.ndim) if whole.ndim > 1 else whole.value)
+
+
+def _unsqueezed(whole: Laned, axis: int) -> Laned:
+    return Laned(whole.value.unsqueeze(axis % (whole.ndim + 1)))
+
+
+def _squeezed(whole: Laned, axes: Any) -> Laned:
+    chosen = tuple(axis % whole.ndim for axis in ([axes] if isinstance(axes, int) else axes))
+    return Laned(whole.value.squeeze(chosen))
+
+
+def _padded(whole: Laned, sides: Sequence[int], value: float = 0.0) -> Laned:
+    return Laned(functional.pad(whole.value, (0, 0, *sides), value=value))
+
+
+def _scattered(operation: Callable[..., Tensor]) -> Callable[..., Laned]:
+    """`operation(whole, part, axis, ...)`: a copy of the whole with a part of it replaced."""
+
+    def rule(whole: Any, part: Any, axis: int = 0, *rest: Any, **more: Any) -> Laned:
+        lanes = next(each.value.shape[-1] for each in (whole, part) if isinstance(each, Laned))
+        both = [
+            each.value if isinstance(each, Laned) else each.unsqueeze(-1).expand(*each.shape, lanes)
+            for each in (whole, part)
+        ]
+        return Laned(operation(*both, axis % (both[0].ndim - 1), *rest, **more))
+
+    return rule
+
+
+def _same(whole: Laned, *_: Any, **__: Any) -> Laned:
+    """A copy, or a change of layout, which would put the phones elsewhere; nothing in a recording is written to."""
+    return whole
+
+
+def _like(operation: Callable[..., Tensor]) -> Callable[..., Laned]:
+    return lambda whole, *rest, **more: Laned(operation(whole.value, *rest, **more))
+
+
+def _new(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A new tensor that takes no more than its type from another one."""
+    return lambda whole, shape, *rest, **more: operation(whole.value, shape, *rest, **more)
+
+
+_RULES: Mapping[Any, Callable[..., Any]] = {
+    aten.mm.default: product,
+    aten.bmm.default: product,
+    aten.sum.default: _reduced(torch.sum),
+    aten.sum.dim_IntList: _reduced(torch.sum),
+    aten.mean.default: _reduced(torch.mean),
+    aten.mean.dim: _reduced(torch.mean),
+    aten.amax.default: _reduced(torch.amax),
+    aten.amin.default: _reduced(torch.amin),
+    aten.view.default: _viewed,
+    aten._unsafe_view.default: _viewed,
+    aten.reshape.default: _viewed,
+    aten.expand.default: _expanded,
+    aten.permute.default: _permuted,
+    aten.transpose.int: _swapped,
+    aten.t.default: _swapped,
+    aten.unsqueeze.default: _unsqueezed,
+    aten.squeeze.dim: _squeezed,
+    aten.squeeze.dims: _squeezed,
+    aten.select.int: _along(torch.select),
+    aten.slice.Tensor: _along(aten.slice.Tensor),
+    aten.unbind.int: _along(torch.unbind),
+    aten.cumsum.default: _along(torch.cumsum),
+    aten.split.Tensor: _split(torch.split),
+    aten.split_with_sizes.default: _split(torch.split),
+    aten.cat.default: _joined,
+    aten.constant_pad_nd.default: _padded,
+    aten.slice_scatter.default: _scattered(torch.slice_scatter),
+    aten.select_scatter.default: _scattered(torch.select_scatter),
+    aten.clone.default: _same,
+    aten.alias.default: _same,
+    aten.detach.default: _same,
+    aten.zeros_like.default: _like(torch.zeros_like),
+    aten.ones_like.default: _like(torch.ones_like),
+    aten.full_like.default: _like(torch.full_like),
+    aten.new_zeros.default: _new(aten.new_zeros.default),
+    aten.new_full.default: _new(aten.new_full.default),
 }
 
-
-def small_product(left: Tensor, right: Tensor) -> Tensor:
-    """`torch.mm`, made so that the compiler fuses it with what stands around it."""
-    return (left[:, :, None] * right[None]).sum(1)
+# -------------------------------------------------------------------------------- layers, as they are recorded
 
 
-def small_added_product(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """`torch.addmm`."""
-    return beta * bias + alpha * small_product(left, right)
-
-
-SMALL_PRODUCTS: Mapping[Any, Callable[..., Tensor]] = {
-    torch.ops.aten.mm.default: small_product,
-    torch.ops.aten.addmm.default: small_added_product,
-}
-
-
-class InLanes(TorchFunctionMode):
-    """While a network is traced: convolutions and attention become products, which have a form in lanes."""
+class _Plain(TorchFunctionMode):
+    """While a phone is recorded: convolutions and layer normalisation as products and sums."""
 
     def __torch_function__(
         self, function: Any, types: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None
     ) -> Any:
         """Called by torch for every function."""
-        replacement = _REPLACED.get(function)
-        if replacement is None:
-            return function(*arguments, **(named or {}))
-        return replacement(*arguments, **(named or {}))
+        return _REPLACED.get(function, function)(*arguments, **(named or {}))
 
 
 def convolution(
@@ -93,44 +315,41 @@ def convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv1d` as one product for each place of its kernel; others are left to torch."""
+    """`torch.nn.functional.conv1d` as one product with the rows under its kernel; others are left to torch."""
     if groups != 1 or isinstance(padding, str) or rows.ndim != 3:
         with torch._C.DisableTorchFunction():
             return torch.conv1d(rows, weight, bias, stride, padding, dilation, groups)
-    step, pad, apart = (int(value[0]) if isinstance(value, list | tuple) else int(value)
-                        for value in (stride, padding, dilation))  # fmt: skip
+    step, pad, apart = (
+        int(each[0]) if isinstance(each, list | tuple) else int(each) for each in (stride, padding, dilation)
+    )
     padded = functional.pad(rows, (pad, pad)) if pad else rows
     kernel = weight.shape[2]
     length = (padded.shape[2] - apart * (kernel - 1) - 1) // step + 1
     places = [padded[:, :, apart * at : apart * at + step * (length - 1) + 1 : step] for at in range(kernel)]
-    patches = torch.cat(places, 1).transpose(1, 2)  # [rows, length, kernel * channels]
+    patches = torch.cat(places, 1).transpose(1, 2).reshape(-1, kernel * rows.shape[1])
     made = patches @ weight.permute(2, 1, 0).reshape(-1, weight.shape[0])
-    made = made.transpose(1, 2)
+    made = made.view(len(rows), length, -1).transpose(1, 2)
     return made if bias is None else made + bias[:, None]
 
 
-def attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+def layer_norm(
+    rows: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> Tensor:
-    """`torch.nn.functional.scaled_dot_product_attention` spelt out."""
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query * scale) @ key.transpose(-2, -1)
-    if is_causal:
-        scores = scores + torch.full(scores.shape[-2:], -math.inf).triu(1)
-    elif attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
-    return scores.softmax(-1) @ value
+    """`torch.nn.functional.layer_norm` spelt out."""
+    axes = list(range(-len(normalized_shape), 0))
+    centred = rows - rows.mean(axes, keepdim=True)
+    made = centred * ((centred * centred).mean(axes, keepdim=True) + eps).rsqrt()
+    made = made if weight is None else made * weight
+    return made if bias is None else made + bias
 
 
 _REPLACED: Mapping[Any, Callable[..., Tensor]] = {
     functional.conv1d: convolution,
     torch.conv1d: convolution,
-    functional.scaled_dot_product_attention: attention,
+    functional.layer_norm: layer_norm,
+    torch.layer_norm: layer_norm,
 }

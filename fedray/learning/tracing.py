@@ -21,10 +21,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, functionalize, grad_and_value, vmap
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Interpreter
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from fedray.learning.lanes import PRODUCTS, SMALL_PRODUCTS, InLanes
+from fedray.learning.lanes import InLanes, alone, phone_graph
 from fedray.learning.models import Layout, flat_weights
 from fedray.learning.optimisers import LocalTraining
 from fedray.learning.program import LANES, LOW_BITS, Graph, Program, VisitProgram
@@ -105,16 +105,12 @@ def record_visits(network: nn.Module, loss: Loss, training: LocalTraining, featu
         torch.ones(batch),
         *_scalars(),
     )
-    layout = Layout.of(trained)
-
-    def phone_loss(weights: Tensor, rows: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        with InLanes():
-            outputs = functional_call(trained, layout.named(weights[0]), (rows,))
-        return loss(outputs, targets, mask)
+    phone = _recorded_phone(trained, loss, features, batch)
 
     def step(weights: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         carried, (rows, targets, mask, number, rate) = rest[:states], rest[states:]
-        gradients, value = grad_and_value(phone_loss)(weights, rows, targets, mask)
+        *slopes, value = run(*_parts(trained, weights[0]), rows, targets, mask)
+        gradients = torch.cat([slope.flatten() for slope in slopes])[None]
         stepped = weights.clone()
         optimiser = training.optimiser(stepped, rate)
         for mine, theirs in zip(optimiser.state, carried, strict=True):
@@ -122,9 +118,9 @@ def record_visits(network: nn.Module, loss: Loss, training: LocalTraining, featu
         optimiser.step(stepped, gradients, number)
         return stepped, *optimiser.state, value * mask.sum()
 
-    products = SMALL_PRODUCTS if len(flat) <= MOST_SMALL else {}
+    run = Interpreter(phone).run if len(flat) > MOST_SMALL else partial(alone, phone)
     with torch.no_grad():
-        recorded = make_fx(functionalize(step, remove="mutations"), decomposition_table=dict(products))(*given)
+        recorded = make_fx(functionalize(step, remove="mutations"))(*given)
     return VisitProgram(states, _exported(recorded, given))
 
 
@@ -146,7 +142,8 @@ def _recorded_step(round_: Round, flat: Tensor, groups: int) -> tuple[Graph, int
     dims = [0] * (1 + states)
     dims += [0, *[None] * (len(strategys) - 1)] if strategys else []  # type: ignore[list-item]
     in_dims = (*dims, 1, 0, 0, None, None)
-    return _graph(partial(_lane_step, round_, states), given, in_dims), states
+    phone = _recorded_phone(round_.network, round_.loss, round_.features, batch)
+    return _graph(partial(_lane_step, round_, phone, states), given, in_dims), states
 
 
 def _scalars() -> tuple[Tensor, Tensor]:
@@ -154,14 +151,13 @@ def _scalars() -> tuple[Tensor, Tensor]:
     return torch.zeros((), dtype=torch.float64), torch.full((), 0.1, dtype=torch.float64)
 
 
-def _lane_step(round_: Round, states: int, weights: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+def _lane_step(round_: Round, phone: GraphModule, states: int, weights: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
     """One batch of the phones of one group, `[..., LANES]` each."""
     carried, rest = rest[:states], rest[states:]
     strategys, (features, targets, mask, number, rate) = rest[:-5], rest[-5:]
-    mapped = vmap(grad_and_value(partial(_phone_loss, round_)), in_dims=-1, out_dims=-1)
-    # By part, not by the flat vector: the gradient of cutting it up would put the phones first again.
-    slopes, losses = mapped(_parts(round_.network, weights), features.transpose(0, 1), targets, mask)
-    gradients = torch.cat([slope.reshape(-1, LANES) for slope in slopes.values()])
+    parts = _parts(round_.network, weights)
+    *slopes, losses = InLanes(phone).of(*parts, features.transpose(0, 1), targets, mask)
+    gradients = torch.cat([slope.reshape(-1, LANES) for slope in slopes])
     if round_.correct is not None:
         memory, start, *extra = strategys
         named = dict(zip(round_.extra, extra, strict=True))
@@ -176,17 +172,29 @@ def _lane_step(round_: Round, states: int, weights: Tensor, *rest: Tensor) -> tu
     return torch.where(rows > 0, stepped, weights), *kept, losses * rows
 
 
-def _parts(network: nn.Module, weights: Tensor) -> dict[str, Tensor]:
-    """Views of `[D, LANES]` by parameter name, each with the lanes last."""
+def _parts(network: nn.Module, weights: Tensor) -> list[Tensor]:
+    """Views of `[D, ...]` by parameter, each with what comes behind D last."""
     layout = Layout.of(network)
-    named = zip(layout.names, layout.shapes, weights.split(layout.sizes), strict=True)
-    return {name: part.view(*shape, LANES) for name, shape, part in named}
+    cut = zip(layout.shapes, weights.split(layout.sizes), strict=True)
+    return [part.view(*shape, *weights.shape[1:]) for shape, part in cut]
 
 
-def _phone_loss(round_: Round, parts: dict[str, Tensor], features: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    with InLanes():
-        outputs = functional_call(round_.network, parts, (features,))
-    return round_.loss(outputs, targets, mask)
+def _recorded_phone(network: nn.Module, loss: Loss, features: int, batch: int) -> GraphModule:
+    """One batch of one phone: `(*parts, features, targets, mask)` to `(*gradients, loss)`."""
+    layout = Layout.of(network)
+
+    def phone_loss(parts: tuple[Tensor, ...], rows: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+        outputs = functional_call(network, dict(zip(layout.names, parts, strict=True)), (rows,))
+        return loss(outputs, targets, mask)
+
+    def gradients(*given: Tensor) -> tuple[Tensor, ...]:
+        *parts, rows, targets, mask = given
+        slopes, value = grad_and_value(phone_loss)(tuple(parts), rows, targets, mask)
+        return *slopes, value
+
+    rows = torch.linspace(0.1, 0.9, batch * features).view(batch, features)
+    parts = _parts(network, flat_weights(network))
+    return phone_graph(gradients, (*parts, rows, torch.full((batch,), 0.5), torch.ones(batch)))
 
 
 def _recorded_finish(round_: Round, flat: Tensor, groups: int) -> tuple[Graph, tuple[str, ...]]:
@@ -238,11 +246,10 @@ def _graph(
 ) -> Graph:
     """Record `of_group` on one group, then its recording mapped over groups.
 
-    Twice, since products must be in their lane form before the groups are mapped over: else groups and lanes were
-    folded into one axis.
+    Twice, so that the groups come first and the lanes stay last, whatever the mapping does.
     """
     one = tuple(each if dim is None else each.select(dim, 0) for each, dim in zip(given, in_dims, strict=True))
-    lanes: GraphModule = make_fx(functionalize(of_group, remove="mutations"), decomposition_table=dict(PRODUCTS))(*one)
+    lanes: GraphModule = make_fx(functionalize(of_group, remove="mutations"))(*one)
     lanes.graph.eliminate_dead_code()
     lanes.recompile()
     over_groups = vmap(lanes, in_dims=tuple(in_dims))
