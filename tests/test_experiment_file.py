@@ -27,7 +27,7 @@ variants:                                                                 # runs
 """  # noqa: E501
 
 LEARNING = (
-    "rounds, local_epochs, batch_size, optimizer, learning_rate, momentum, evaluate_every, trainer, device, "
+    "rounds, local_epochs, batch_size, optimizer, learning_rate, momentum, evaluate_every, trainer, compile, device, "
     "keep_weights"
 )
 TOP = (

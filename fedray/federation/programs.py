@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fedray.config import Experiment
 from fedray.errors import Problem, UserMistake
+from fedray.fleet.compiling import compiler
 from fedray.fleet.local_round import local_training
 from fedray.learning import models, task
-from fedray.learning.compiling import compiler
 from fedray.learning.program import AnyProgram
 from fedray.strategies.registry import strategy
 from fedray.strategies.strategy import Local, Strategy

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from fedray.data.shards import Dataset
 from fedray.errors import BadRow, RunFailed
+from fedray.fleet.compiling import NotCompiled
 from fedray.fleet.engine import Died, Engine, OnStarted
 from fedray.fleet.messages import Answer, Arrays, Failure, Lost, Order, Prepare, Report, RunSpec, Visit, Work
 from fedray.fleet.placement import Placement
@@ -178,6 +179,11 @@ class Fleet:
 def _error(failure: Failure) -> Exception:
     if failure.expected:
         return BadRow(failure.kind, failure.file, failure.column, failure.row)
+    if failure.kind == NotCompiled.__name__:
+        return RunFailed(
+            f"actor {failure.actor} could not compile local training for its machine; set learning.compile: off. "
+            "What the compiler said stays in the log of its node (/tmp/ray/session_latest/logs)"
+        )
     if not failure.file:
         return RunFailed(
             f"actor {failure.actor} could not take its order in round {failure.round}, or send its answer: "

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fedray.config import Federation, Learning
+from fedray.fleet.compiling import compiled
 from fedray.fleet.messages import Lost
 from fedray.learning.batches import Batches, batches
 from fedray.learning.block import LEAST_WIDTH, WIDTH, VectorisedTrainer
@@ -46,10 +47,10 @@ class Broadcast:
     extra: Mapping[str, Tensor]
     _lanes: list[Started] = field(default_factory=list)
 
-    def lanes(self, compiled: CompiledRound) -> Started:
+    def lanes(self, program: CompiledRound) -> Started:
         """The same, made ready once for all blocks of a compiled round."""
         if not self._lanes:
-            self._lanes.append(compiled.begin(self.weights, self.extra))
+            self._lanes.append(program.begin(self.weights, self.extra))
         return self._lanes[0]
 
 
@@ -135,12 +136,14 @@ class LocalRound:
             folder: Where compiled programs are kept.
 
         Raises:
-            RunFailed: If it can't be compiled here.
+            NotCompiled: If it can't be compiled here.
         """
         if isinstance(program, VisitProgram):
-            self.visits = CompiledVisits(program, folder, self.training)
+            (step,) = compiled([program.step], folder)
+            self.visits = CompiledVisits(program, step, self.training)
         else:
-            self.compiled = CompiledRound(program, folder, self.training, self.grid.exponent)
+            step, finish = compiled([program.step, program.finish], folder)
+            self.compiled = CompiledRound(program, step, finish, self.training, self.grid.exponent)
 
     def train(
         self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,8 @@ import torch
 from torch import Tensor
 
 from fedray.learning.batches import Batches
-from fedray.learning.compiling import compiled
 from fedray.learning.optimisers import LocalTraining
-from fedray.learning.program import LANES, LOW_BITS, Program
+from fedray.learning.program import LANES, LOW_BITS, Compiled, Program
 from fedray.learning.threads import one_thread
 from fedray.learning.trainer import Examples
 from fedray.sums import limbs_hold
@@ -74,14 +72,16 @@ class CompiledRound:
 
     Args:
         program: Recorded for the run's network, loss, optimiser and strategy.
-        folder: Where compiled programs are kept.
+        step, finish: Its graphs, compiled.
         training: Of the run.
         exponent: Of the run's grid.
     """
 
-    def __init__(self, program: Program, folder: Path, training: LocalTraining, exponent: int) -> None:
+    def __init__(
+        self, program: Program, step: Compiled, finish: Compiled, training: LocalTraining, exponent: int
+    ) -> None:
         self.program, self.width = program, program.width
-        self._step, self._finish = compiled([program.step, program.finish], folder)
+        self._step, self._finish = step, finish
         self._rate = torch.tensor(training.learning_rate, dtype=torch.float64)
         self._scale = torch.tensor(2.0**exponent, dtype=torch.float64)
         self._ones = torch.ones(program.groups, training.batch_size, LANES)

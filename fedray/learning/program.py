@@ -1,12 +1,16 @@
 """What a recorded local round is: two graphs that are compiled where they run, and how phones lie in their tensors.
 
-Light, since every actor imports it: recording (`tracing`) needs more of torch than holding a program does.
+Light, since every actor imports it: recording (`tracing`) needs more of torch than holding a program does. Who compiles
+them is `fleet.compiling`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from torch import Tensor
 
 LANES = 16
 """Phones of a group. Measured on the standard network with 8 / 16 / 32: 120 / 128 / 122 thousand phones a second and
@@ -78,3 +82,6 @@ class VisitProgram:
 
 
 AnyProgram: TypeAlias = Program | VisitProgram
+
+Compiled: TypeAlias = Callable[[list[Tensor]], list[Tensor]]
+"""A graph as a function of its inputs."""

@@ -5,7 +5,7 @@ send at the end, checked, weighted, rounded to whole units and added up. Both ar
 made-up numbers (so nothing here is about one network), with the phones on the last axis: `[groups, ..., LANES]`. The
 lanes are what a processor's vector instructions run over; a group's weights are what stays in its fastest cache.
 
-Where the graphs are compiled and loaded is `compiling`'s business, who runs them is `compiled`'s.
+Compiling and loading them is the fleet's business; who runs them is `compiled`.
 """
 
 from __future__ import annotations

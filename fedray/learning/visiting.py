@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +11,8 @@ from torch import Tensor
 
 from fedray.learning.batches import Batches
 from fedray.learning.compiled import number
-from fedray.learning.compiling import compiled
 from fedray.learning.optimisers import LocalTraining
-from fedray.learning.program import VisitProgram
+from fedray.learning.program import Compiled, VisitProgram
 from fedray.learning.threads import one_thread
 from fedray.learning.trainer import Examples
 from fedray.sums import fits, limbs_hold
@@ -42,13 +40,12 @@ class CompiledVisits:
 
     Args:
         program: Recorded for the run's network, loss and optimiser.
-        folder: Where compiled programs are kept.
+        step: Its graph, compiled.
         training: Of the run.
     """
 
-    def __init__(self, program: VisitProgram, folder: Path, training: LocalTraining) -> None:
-        self.program = program
-        (self._step,) = compiled([program.step], folder)
+    def __init__(self, program: VisitProgram, step: Compiled, training: LocalTraining) -> None:
+        self.program, self._step = program, step
         self._rate = torch.tensor(training.learning_rate, dtype=torch.float64)
 
     @one_thread()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from learning_cases import FEATURES, NETWORKS, RAGGED, Phones, network, training
 
-from fedray.learning import compiled, task, tracing, visiting
+from fedray.learning import task, tracing
 from fedray.learning.block import VectorisedTrainer
 from fedray.learning.compiled import CompiledRound
 from fedray.learning.loop import LoopTrainer
@@ -28,16 +28,18 @@ OPTIMISERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def interpreted(monkeypatch):
-    """Graphs as torch runs them, operation by operation."""
+def run(graph):
+    """A graph as torch runs it, operation by operation."""
+    module = torch.export.load(io.BytesIO(graph.exported)).module()
+    return lambda given: module(*given)
 
-    def run(graphs, folder):
-        modules = [torch.export.load(io.BytesIO(graph.exported)).module() for graph in graphs]
-        return [lambda given, module=module: module(*given) for module in modules]
 
-    monkeypatch.setattr(compiled, "compiled", run)
-    monkeypatch.setattr(visiting, "compiled", run)
+def round_of(program: Program, local=OPTIMISERS["sgd"]) -> CompiledRound:
+    return CompiledRound(program, run(program.step), run(program.finish), local, EXPONENT)
+
+
+def visits_of(program, local=OPTIMISERS["sgd"]) -> CompiledVisits:
+    return CompiledVisits(program, run(program.step), local)
 
 
 def recorded(net, loss=task.mse, local=OPTIMISERS["sgd"], correct=None, send=None, memory=0, extra=()) -> Program:
@@ -87,7 +89,7 @@ def assert_equal(got: torch.Tensor, plain: torch.Tensor) -> None:
 def test_every_network_trains_as_by_the_plain_loop(name):
     net = network(name)
     program = recorded(net)
-    of = CompiledRound(program, None, OPTIMISERS["sgd"], EXPONENT)
+    of = round_of(program)
     start = flat_weights(net)
     done, made = Held(program.width).finished(of, start)
     assert_equal(updates(done, made, start), wanted(net, task.mse, OPTIMISERS["sgd"]))
@@ -99,7 +101,7 @@ def test_every_loss_and_optimiser(loss, local):
     net, knobs = network("mlp"), OPTIMISERS[local]
     program = recorded(net, loss, knobs)
     start = flat_weights(net)
-    done, made = Held(program.width).finished(CompiledRound(program, None, knobs, EXPONENT), start)
+    done, made = Held(program.width).finished(round_of(program, knobs), start)
     assert_equal(updates(done, made, start), wanted(net, loss, knobs))
 
 
@@ -133,7 +135,7 @@ def test_a_correction_sees_memory_start_and_what_was_broadcast():
     program = recorded(net, correct=correct, send=send, memory=1, extra=("pull",))
     assert program.sums == ("update", "steps")
     start, held = flat_weights(net), Held(program.width)
-    of = CompiledRound(program, None, OPTIMISERS["sgd"], EXPONENT)
+    of = round_of(program)
     done, made = held.finished(of, start, memory=1, extra={"pull": pull})
     plain = wanted(
         net, task.mse, OPTIMISERS["sgd"], lambda gradients, weights, memory: gradients + 0.1 * (weights - start) + pull
@@ -148,7 +150,7 @@ def test_sums_are_whole_units_of_each_phones_own_update():
     net = network("mlp")
     program = recorded(net)
     start = flat_weights(net)
-    done, made = Held(program.width).finished(CompiledRound(program, None, OPTIMISERS["sgd"], EXPONENT), start)
+    done, made = Held(program.width).finished(round_of(program), start)
     alone = updates(done, made, start).double().numpy()
     units = np.rint(alone * np.array(RAGGED)[:, None] * 2.0**EXPONENT).astype(np.int64)
     assert np.array_equal(done.sums["update"], units.sum(0))
@@ -160,7 +162,7 @@ def test_a_phone_that_diverges_is_not_kept_and_changes_nobody(value):
     net = network("mlp")
     program = recorded(net)
     start, spoilt = flat_weights(net), 9
-    of = CompiledRound(program, None, OPTIMISERS["sgd"], EXPONENT)
+    of = round_of(program)
     held = Held(program.width)
     well, made = held.finished(of, start)
     held.phones = held.phones.spoilt(spoilt, value)
@@ -180,7 +182,7 @@ def test_visits_one_after_another(name, local):
     program = tracing.record_visits(net, task.mse, knobs, FEATURES)
     phones = Phones.with_rows(RAGGED)
     order = [4, 9, 1, 5]
-    done = CompiledVisits(program, None, knobs).visit(flat_weights(net), phones.examples, phones.batches(order))
+    done = visits_of(program, knobs).visit(flat_weights(net), phones.examples, phones.batches(order))
     weights = flat_weights(net)
     for phone in order:
         made = phones.batches([phone])
@@ -193,7 +195,7 @@ def test_visits_one_after_another(name, local):
 def test_a_visit_that_diverges_leaves_the_model_as_it_came():
     net = network("mlp")
     program = tracing.record_visits(net, task.mse, OPTIMISERS["sgd"], FEATURES)
-    of = CompiledVisits(program, None, OPTIMISERS["sgd"])
+    of = visits_of(program)
     phones = Phones.with_rows(RAGGED)
     ill = phones.spoilt(9, float("inf"))
     with_it = of.visit(flat_weights(net), ill.examples, ill.batches([4, 9, 5]))

@@ -14,21 +14,21 @@ import io
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from fedray.errors import RunFailed
-from fedray.learning.program import Graph
-
-Compiled: TypeAlias = Callable[[list[Tensor]], list[Tensor]]
+from fedray.learning.program import Compiled, Graph
 
 OPTIONS: dict[str, Any] = {
     # One instruction for a product and a sum: 15 % faster. It rounds once instead of twice, on every path alike.
@@ -37,6 +37,10 @@ OPTIONS: dict[str, Any] = {
     "aot_inductor.compile_wrapper_opt_level": "O0",
 }
 _MODEL = "model"  # torch's own name for the only graph in a file
+
+
+class NotCompiled(RunFailed):
+    """A program could not be compiled on some machine; what the compiler said stays there, in the node's log."""
 
 
 @functools.cache
@@ -54,7 +58,7 @@ def compiled(graphs: Sequence[Graph], folder: Path) -> list[Compiled]:
         folder: Where compiled graphs are kept.
 
     Raises:
-        RunFailed: If there is no compiler, or it fails.
+        NotCompiled: If there is no compiler, or it fails.
     """
     files = [folder / f"{_digest(graph)}.pt2" for graph in graphs]
     if not all(file.exists() for file in files):
@@ -104,7 +108,7 @@ def _compile(missing: Sequence[tuple[Graph, Path]]) -> None:
         for graph, file in missing:
             (Path(workshop) / f"{file.stem}.exported").write_bytes(graph.exported)
         done = subprocess.run(  # noqa: S603 - this very module
-            [sys.executable, "-m", "fedray.learning.compiling", workshop],
+            [sys.executable, "-m", "fedray.fleet.compiling", workshop],
             env={
                 **os.environ,
                 "CXX": compiler(),
@@ -115,18 +119,28 @@ def _compile(missing: Sequence[tuple[Graph, Path]]) -> None:
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,
         )
         if done.returncode:
             said = done.stderr.strip()[-1500:] or f"exit code {done.returncode}"
-            raise RunFailed(f"the local round could not be compiled; set learning.compile: off. torch says: {said}")
+            raise NotCompiled(f"local training could not be compiled; set learning.compile: off. torch says: {said}")
         for _, file in missing:
             partial = file.with_name(f".{file.name}.{os.getpid()}.writing")
             shutil.copyfile(Path(workshop) / file.name, partial)
             partial.replace(file)
 
 
+def _end_with_parent(workshop: Path, parent: int) -> None:
+    """An actor may be killed while it waits; then nobody wants what is compiled here."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    shutil.rmtree(workshop, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+
+
 def _main(workshop: Path) -> None:
     """What the process of its own does."""
+    threading.Thread(target=_end_with_parent, args=(workshop, os.getppid()), daemon=True).start()
     torch.set_num_threads(1)  # else loops are cut among threads, and sums with them
     for exported in workshop.glob("*.exported"):
         program = torch.export.load(io.BytesIO(exported.read_bytes()))
