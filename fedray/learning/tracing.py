@@ -155,21 +155,35 @@ def _lane_step(round_: Round, phone: GraphModule, states: int, weights: Tensor, 
     """One batch of the phones of one group, `[..., LANES]` each."""
     carried, rest = rest[:states], rest[states:]
     strategys, (features, targets, mask, number, rate) = rest[:-5], rest[-5:]
-    parts = _parts(round_.network, weights)
-    *slopes, losses = InLanes(phone).of(*parts, features.transpose(0, 1), targets, mask)
-    gradients = torch.cat([slope.reshape(-1, LANES) for slope in slopes])
+    *slopes, losses = InLanes(phone).of(*_parts(round_.network, weights), features.transpose(0, 1), targets, mask)
+    gradients = [slope.reshape(-1, LANES) for slope in slopes]
     if round_.correct is not None:
         memory, start, *extra = strategys
         named = dict(zip(round_.extra, extra, strict=True))
-        gradients = round_.correct(gradients.t(), weights.t(), memory.t(), start, named).t()
-    stepped = weights.clone()
-    optimiser = round_.training.optimiser(stepped.t(), rate)
+        gradients = [round_.correct(torch.cat(gradients).t(), weights.t(), memory.t(), start, named).t()]
+    rows = mask.sum(0)
+    sizes = [len(gradient) for gradient in gradients]
+    cut = [each.split(sizes) for each in (weights, *carried)]
+    # Part by part, since local optimisers go number by number: a gradient is used where it is made.
+    stepped = [
+        _stepped(round_.training, gradient, rows > 0, number, rate, *held)
+        for gradient, *held in zip(gradients, *cut, strict=True)
+    ]
+    return *(torch.cat(parts) for parts in zip(*stepped, strict=True)), losses * rows
+
+
+def _stepped(
+    training: LocalTraining, gradient: Tensor, active: Tensor, number: Tensor, rate: Tensor, *held: Tensor
+) -> list[Tensor]:
+    """The weights and the optimiser's state `[n, LANES]` after a step of the phones that have rows."""
+    weights, *carried = held
+    after = weights.clone()
+    optimiser = training.optimiser(after.t(), rate)
     for mine, given in zip(optimiser.state, carried, strict=True):
         mine.copy_(given.t())
-    optimiser.step(stepped.t(), gradients.t(), number)
-    rows = mask.sum(0)
-    kept = [torch.where(rows > 0, mine.t(), given) for mine, given in zip(optimiser.state, carried, strict=True)]
-    return torch.where(rows > 0, stepped, weights), *kept, losses * rows
+    optimiser.step(after.t(), gradient.t(), number)
+    new = (after, *(mine.t() for mine in optimiser.state))
+    return [torch.where(active, now, before) for now, before in zip(new, held, strict=True)]
 
 
 def _parts(network: nn.Module, weights: Tensor) -> list[Tensor]:
