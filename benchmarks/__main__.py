@@ -130,6 +130,18 @@ def actors(
 
 
 @app.command()
+def profile(
+    phones: Annotated[int, typer.Option(help="For each core.")] = 50_000,
+    rounds: Annotated[int, typer.Option(help="After the first.")] = 8,
+    home: Home = SCRATCH, out: Out = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """Where a round's time goes, by stage."""
+    from benchmarks.profile import profile as measure
+
+    measure(place(home, out, quick), *((2_000, 3) if quick else (phones, rounds)))
+
+
+@app.command()
 def table(out: Out = None) -> None:
     """Write the goals and what was measured into benchmarks/README.md."""
     from benchmarks.table import rewrite

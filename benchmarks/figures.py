@@ -50,6 +50,21 @@ def bars(path: Path, title: str, entrants: Mapping[str, Mapping[str, Any]]) -> N
     _save(figure, path)
 
 
+def shares(path: Path, title: str, parts: Mapping[str, float]) -> None:
+    """What something is made of, the first part on top."""
+    figure, axes = plt.subplots(figsize=(8, 0.42 * len(parts) + 1.2))
+    names, values = list(parts), list(parts.values())
+    axes.barh(names, values, color=OURS, height=0.65)
+    for place, value in enumerate(values):
+        axes.text(max(value, 0.0) + 0.01 * max(values), place, f"{value:.2f}", va="center", fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(min(0.0, *values), 1.12 * max(values))
+    axes.set_title(title, loc="left", fontsize=11)
+    _plain(axes)
+    axes.grid(visible=False, axis="y")
+    _save(figure, path)
+
+
 def grouped(path: Path, title: str, summary: Mapping[str, Mapping[str, Any]]) -> None:
     """For each network, the entrants side by side, on a logarithmic axis."""
     names = list(next(iter(summary.values()))["entrants"])

@@ -6,6 +6,7 @@ phones for each core, says what is left for Ray, the driver and the memory that 
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,12 +18,9 @@ import fedray
 from benchmarks import figures, runs
 from benchmarks.record import Place, record, show
 
-STAGES = (
-    ("drawing batches", "fedray.fleet.local_round", "batches"),
-    ("gathering rows", "fedray.learning.compiled.CompiledRound", "_rows"),
-    ("forward, backward, update", "fedray.learning.compiled.CompiledRound", "_step"),
-    ("rounding and adding up", "fedray.learning.compiled.CompiledRound", "_finish"),
-)
+DRAWING, GATHERING = "drawing batches", "gathering rows"
+TRAINING, ADDING = "forward, backward, update", "rounding and adding up"
+STAGES = (DRAWING, GATHERING, TRAINING, ADDING)
 
 
 def profile(place: Place, phones: int, rounds: int) -> None:
@@ -33,11 +31,11 @@ def profile(place: Place, phones: int, rounds: int) -> None:
         phones: For each core.
         rounds: After the first.
     """
-    cores = int(len(__import__("os").sched_getaffinity(0)))
+    cores = os.cpu_count() or 1
     samples = [_inline(place, phones, rounds) for _ in range(2)]
     ray = runs.once(runs.standard(phones * cores, rounds + 1, learning=_learning(rounds + 1)), place)
     a_phone = 1e6 / phones
-    stages = {name: median(sample[name] for sample in samples) * a_phone for name, *_ in STAGES}
+    stages = {name: median(sample[name] for sample in samples) * a_phone for name in STAGES}
     whole = median(sample["round"] for sample in samples) * a_phone
     stages["the rest of local training"] = whole - sum(stages.values())
     stages["Ray, driver, cores side by side"] = median(runs.steady(ray)) * a_phone - whole
@@ -46,7 +44,7 @@ def profile(place: Place, phones: int, rounds: int) -> None:
     total = sum(stages.values())
     rows = [[name, value, f"{value / total:.0%}"] for name, value in stages.items()]
     show("a round, in microseconds a phone and core", ["", "us", "share"], [*rows, ["all of it", total, ""]])
-    figures.bars(place.results / "profile.png", "microseconds a phone and core", stages)
+    figures.shares(place.results / "profile.png", "a round: microseconds a phone and core", stages)
 
 
 def _learning(rounds: int) -> dict[str, Any]:
@@ -64,14 +62,14 @@ def _inline(place: Place, phones: int, rounds: int) -> dict[str, float]:
             spent.clear()
 
         fedray.run(fedray.Experiment(home=place.home, **asked), hooks=[heard])
-    names = ["round", *(name for name, *_ in STAGES)]
+    names = ["round", *STAGES]
     return {name: median(each.get(name, 0.0) for each in found[2:]) for name in names}
 
 
 @contextmanager
 def _clocks() -> Iterator[Counter[str]]:
     """Seconds by stage, while this lasts: the functions that do the work are timed where they are called."""
-    import fedray.fleet.local_round as local_round
+    from fedray.fleet import local_round
     from fedray.learning.compiled import CompiledRound
 
     spent: Counter[str] = Counter()
@@ -88,16 +86,16 @@ def _clocks() -> Iterator[Counter[str]]:
 
     def rows(self: Any, *arguments: Any) -> Iterator[Any]:
         steps = gathered(self, *arguments)
-        following = timed("gathering rows", lambda: next(steps, None))
+        following = timed(GATHERING, lambda: next(steps, None))
         while (step := following()) is not None:
             yield step
 
     def begin(self: Any, *arguments: Any) -> None:
         begun(self, *arguments)
-        self._step = timed("forward, backward, update", self._step)
-        self._finish = timed("rounding and adding up", self._finish)
+        self._step = timed(TRAINING, self._step)
+        self._finish = timed(ADDING, self._finish)
 
-    local_round.batches = timed("drawing batches", made)
+    local_round.batches = timed(DRAWING, made)
     CompiledRound._rows, CompiledRound.__init__ = rows, begin  # type: ignore[method-assign]
     try:
         yield spent

@@ -10,7 +10,6 @@ from typing import Any
 from benchmarks.record import GIB, ROOT
 
 README = ROOT / "benchmarks" / "README.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 GB = 1e9
 
 Summary = Mapping[str, Any]
@@ -94,8 +93,23 @@ def block(results: Path) -> str:
     return "\n".join([*lines, "", *where.values()]).rstrip()
 
 
+def profile_block(results: Path) -> str:
+    """Where a round's time goes, in Markdown."""
+    file = results / "profile.json"
+    if not file.exists():
+        return "Not measured yet."
+    stages = json.loads(file.read_text())["summary"]["microseconds_a_phone_and_core"]
+    whole = sum(stages.values())
+    lines = ["| stage | microseconds a phone and core | share |", "|---|---:|---:|"]
+    lines += [f"| {name} | {value:.2f} | {value / whole:.0%} |" for name, value in stages.items()]
+    return "\n".join([*lines, f"| together | {whole:.2f} | |"])
+
+
 def rewrite(results: Path, page: Path = README) -> None:
-    """Put the table between the two marks of the page."""
-    before, rest = page.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{block(results)}\n{END}{after}")
+    """Put the tables between their marks on the page."""
+    text = page.read_text()
+    for name, made in (("results", block(results)), ("profile", profile_block(results))):
+        before, rest = text.split(f"<!-- {name}: begin -->")
+        _, after = rest.split(f"<!-- {name}: end -->")
+        text = f"{before}<!-- {name}: begin -->\n{made}\n<!-- {name}: end -->{after}"
+    page.write_text(text)

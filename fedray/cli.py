@@ -124,7 +124,7 @@ def plan(path: ExperimentFile, settings: Settings = None, as_json: AsJson = Fals
 
     with screen.kept_for_results():
         planned = plan_experiment(experiment)
-        seconds = probe(experiment, planned.placement, planned.cluster.cpus) if planned.fits else {}
+        seconds = probe(experiment, planned.placement, planned.cluster.cpus, planned.compiling) if planned.fits else {}
     if as_json:
         screen.print_json({**planned.as_json(), "seconds": seconds})
         raise typer.Exit(0 if planned.fits else WouldNotFit.exit_code)

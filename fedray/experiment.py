@@ -12,6 +12,8 @@ from fedray.config import Experiment, OutbreakData
 from fedray.data.shards import Dataset, first_empty_day, prepare
 from fedray.errors import Problem, UserMistake
 from fedray.federation.driver import Driver, Hook, RoundContext
+from fedray.federation.programs import NO_COMPILER, compiled_folder
+from fedray.fleet.compiling import is_compiled
 from fedray.fleet.fleet import Fleet
 from fedray.learning import models
 from fedray.learning.program import AnyProgram
@@ -47,6 +49,7 @@ def run(experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | No
         planned = plan(experiment)
         planned.refuse()
         experiment = planned.resolved()
+        say_of_compiling(planned, watch)
     with clock.stage("outbreak" if isinstance(experiment.data, OutbreakData) else "shards"):
         dataset = prepare_rows(experiment, clock)
     with clock.stage("start"):
@@ -135,6 +138,16 @@ def one_run(
     )
     record.log_result(result)
     return result
+
+
+def say_of_compiling(planned: Plan, watch: Watch) -> None:
+    """A line where there is no compiler, and one where compiling will take its time."""
+    choices = planned.compiling.values()
+    if any(choice.why == NO_COMPILER for choice in choices):
+        watch.say(f"local training is not compiled and several times slower: {NO_COMPILER}")
+    folder = compiled_folder(planned.experiment)
+    if any(choice.program is not None and not is_compiled(choice.program.graphs, folder) for choice in choices):
+        watch.say("local training will be compiled before it starts, once for this model and machine")
 
 
 def prepare_rows(experiment: Experiment, clock: Clock) -> Dataset:

@@ -7,7 +7,7 @@ baselines and recording are left out. No real row is read.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,17 +17,23 @@ import torch
 
 from fedray.config import Experiment, OutbreakData
 from fedray.data.expected import expected
-from fedray.fleet.local_round import Broadcast, LocalRound, Shard
+from fedray.federation.programs import Choice, compiled_folder
+from fedray.fleet.compiling import is_compiled
+from fedray.fleet.local_round import Broadcast, LocalRound
 from fedray.fleet.phones import chosen_device
 from fedray.fleet.placement import Placement
+from fedray.fleet.shard import Shard
 from fedray.learning import metrics, models, scoring, task
 from fedray.learning.block import LEAST_WIDTH, WIDTH
+from fedray.learning.program import AnyProgram
 from fedray.learning.trainer import Examples
 from fedray.strategies.registry import strategy
 
 CLUSTER_START = 5.0  # seconds that a local Ray cluster takes, measured
 ACTOR_START = 2.0  # CPU seconds that an actor takes to start, measured
 ANSWER = 0.0005  # seconds that an order and its answer take through Ray, measured
+COMPILING = 20.0  # seconds, measured for the standard network
+COMPILED_GAIN = 2.0  # the least of those measured, a GRU's; others reach eight
 SHARE_OF_EVALUATION = 0.1  # of the time for probing
 
 
@@ -52,13 +58,17 @@ class Pace:
     total: float
 
 
-def probe(experiment: Experiment, placement: Placement, cpus: int, seconds: float = 2.0) -> dict[str, Any]:
+def probe(
+    experiment: Experiment, placement: Placement, cpus: int, compiling: Mapping[str, Choice], seconds: float = 2.0
+) -> dict[str, Any]:
     """Seconds that an experiment is expected to take.
 
     Args:
         experiment: Checked.
         placement: Its phones in actors.
         cpus: Of the cluster.
+        compiling: What of each run is compiled. Where that has been done before it is timed; else plain training is,
+            and taken to be `COMPILED_GAIN` times as fast.
         seconds: To spend on finding out, shared by the variants.
 
     Returns:
@@ -66,17 +76,23 @@ def probe(experiment: Experiment, placement: Placement, cpus: int, seconds: floa
     """
     runs = experiment.runs()
     with _one_thread():
-        paces = {name: _pace(run, placement, cpus, seconds / len(runs)) for name, run in runs.items()}
-    start = 0.0
+        share = seconds / len(runs)
+        paces = {name: _pace(run, placement, cpus, compiling[name].program, share) for name, run in runs.items()}
+    start = COMPILING * sum(_uncompiled(run, compiling[name].program) for name, run in runs.items())
     if experiment.fleet.engine == "ray":
-        start = (0.0 if experiment.fleet.address else CLUSTER_START) + ACTOR_START * placement.actors / cpus
+        start += (0.0 if experiment.fleet.address else CLUSTER_START) + ACTOR_START * placement.actors / cpus
     total = start + sum(pace.total for pace in paces.values())
     return {"runs": {name: asdict(pace) for name, pace in paces.items()}, "start": start, "total": total}
 
 
-def _pace(run: Experiment, placement: Placement, cpus: int, seconds: float) -> Pace:
-    made_up = _MadeUp(run, placement)
+def _uncompiled(run: Experiment, program: AnyProgram | None) -> bool:
+    return program is not None and not is_compiled(program.graphs, compiled_folder(run))
+
+
+def _pace(run: Experiment, placement: Placement, cpus: int, program: AnyProgram | None, seconds: float) -> Pace:
+    made_up = _MadeUp(run, placement, program)
     a_phone = made_up.seconds_a_phone(seconds * (1 - SHARE_OF_EVALUATION)) * run.learning.local_epochs
+    a_phone /= COMPILED_GAIN if _uncompiled(run, program) else 1.0
     scored = made_up.seconds_a_phone_scored(seconds * SHARE_OF_EVALUATION)
     at_once = min(cpus, placement.actors)
     asked = placement.actors * ANSWER if run.fleet.engine == "ray" else 0.0
@@ -93,11 +109,11 @@ def _pace(run: Experiment, placement: Placement, cpus: int, seconds: float) -> P
 class _MadeUp:
     """A block of phones like the experiment's, with rows drawn for the occasion."""
 
-    def __init__(self, run: Experiment, placement: Placement) -> None:
+    def __init__(self, run: Experiment, placement: Placement, program: AnyProgram | None) -> None:
         learning, features = run.learning, len(run.task.features)
         strategy_ = strategy(run.federation.strategy, run.federation.own_knobs())
         self.hops, self.device, self.rows = strategy_.hops, chosen_device(learning.device), rows_a_phone(run)
-        self.phones = min(WIDTH, placement.phones_per_actor)
+        self.phones = min(max(WIDTH, getattr(program, "width", 0)), placement.phones_per_actor)
         self.cohort = max(1, round(self.phones * run.federation.participation))
         network = models.build(
             run.model.name, in_features=features, hidden=run.model.hidden, arguments=run.model.arguments, seed=run.seed
@@ -109,6 +125,8 @@ class _MadeUp:
         self.local = LocalRound(
             network, features, self.loss, one_epoch, run.federation, strategy_, run.seed, self.phones * self.rows
         )
+        if program is not None and not _uncompiled(run, program):
+            self.local.compile(program, compiled_folder(run))
         sent = strategy_.broadcast(strategy_.begin(weights))
         self.start = Broadcast(1, weights, sent)
         self.memory = torch.zeros(self.phones, strategy_.memory * len(weights))

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from fedray.config import Experiment
 from fedray.data.shards import Dataset
 from fedray.errors import PhonesLost, RunFailed
+from fedray.federation.programs import compiled_folder
 from fedray.federation.scores import Scores, scores
 from fedray.federation.state import RunState
 from fedray.fleet.cohort import CohortRule
@@ -275,7 +276,7 @@ def run_spec(
         shards=keeping(experiment, dataset),
         mapped_folder=str(experiment.home.absolute() / "mapped"),
         program=program,
-        compiled_folder=str(experiment.home.absolute() / "compiled"),
+        compiled_folder=str(compiled_folder(experiment)),
     )
 
 

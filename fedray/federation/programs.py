@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -28,6 +29,9 @@ LEAST_HOPS = 5_000
 """The same where the model visits one phone at a time: 10 s, and 2 milliseconds a phone."""
 
 
+NO_COMPILER = "there is no C++ compiler (g++ or clang++)"
+
+
 @dataclass(frozen=True)
 class Choice:
     """How local rounds are run.
@@ -41,6 +45,11 @@ class Choice:
     on: bool
     why: str
     program: AnyProgram | None = None
+
+
+def compiled_folder(run: Experiment) -> Path:
+    """Where compiled programs are kept."""
+    return run.home.absolute() / "compiled"
 
 
 def choose(run: Experiment, phones: int) -> Choice:
@@ -127,5 +136,5 @@ def _obstacle(run: Experiment) -> str:
     if run.learning.device != "cpu":
         return "only training on CPUs is compiled"
     if not compiler():
-        return "there is no C++ compiler (g++ or clang++)"
+        return NO_COMPILER
     return ""

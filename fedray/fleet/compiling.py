@@ -62,14 +62,23 @@ def compiled(graphs: Sequence[Graph], folder: Path) -> list[Compiled]:
     Raises:
         NotCompiled: If there is no compiler, or it fails.
     """
-    files = [folder / f"{_digest(graph)}.pt2" for graph in graphs]
-    if not all(file.exists() for file in files):
+    files = _files(graphs, folder)
+    if not is_compiled(graphs, folder):
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(files[0].stem):
             missing = [(graph, file) for graph, file in zip(graphs, files, strict=True) if not file.exists()]
             if missing:
                 _compile(missing)
     return [_loaded(file) for file in files]
+
+
+def is_compiled(graphs: Sequence[Graph], folder: Path) -> bool:
+    """Whether all these graphs have been compiled for this machine before."""
+    return all(file.exists() for file in _files(graphs, folder))
+
+
+def _files(graphs: Sequence[Graph], folder: Path) -> list[Path]:
+    return [folder / f"{_digest(graph)}.pt2" for graph in graphs]
 
 
 def _loaded(file: Path) -> Compiled:

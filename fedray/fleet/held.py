@@ -18,8 +18,8 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fedray.fleet.local_round import Shard
 from fedray.fleet.rows import Float32, Int64, RowSource, blank, examples, phones_a_piece
+from fedray.fleet.shard import Shard
 from fedray.learning.standardise import Scaling
 
 Keeping: TypeAlias = Literal["resident", "mapped", "made"]

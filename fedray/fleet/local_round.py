@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fedray.config import Federation, Learning
 from fedray.fleet.compiling import compiled
 from fedray.fleet.messages import Lost
+from fedray.fleet.shard import Shard
 from fedray.learning.batches import Batches, batches
 from fedray.learning.block import LEAST_WIDTH, WIDTH, VectorisedTrainer
 from fedray.learning.compiled import CompiledRound, Finished, Started
@@ -24,7 +25,7 @@ from fedray.learning.loop import LoopTrainer
 from fedray.learning.optimisers import LocalTraining
 from fedray.learning.program import AnyProgram, VisitProgram
 from fedray.learning.task import Loss
-from fedray.learning.trainer import Correction, Examples, Trained, Trainer
+from fedray.learning.trainer import Correction, Trained, Trainer
 from fedray.learning.visiting import CompiledVisits
 from fedray.strategies.strategy import Local, Sent, Strategy
 from fedray.sums import LARGEST_UPDATE, Grid, fits, limbs_hold, merged, to_limbs
@@ -33,6 +34,9 @@ Int64 = npt.NDArray[np.int64]
 
 BLOCKS_AT_ONCE = 16
 """Blocks whose batches are drawn together, which spares some three microseconds a phone."""
+
+ROWS_AT_ONCE = 1 << 20
+"""Rows whose numbers are drawn together, at most, where phones are long: 8 MiB."""
 
 VISITED_AT_ONCE = 256
 """Phones whose batches are drawn together where a compiled model visits them; they are visited one by one."""
@@ -52,37 +56,6 @@ class Broadcast:
         if not self._lanes:
             self._lanes.append(program.begin(self.weights, self.extra))
         return self._lanes[0]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Shard:
-    """Rows of some of an actor's phones as the network sees them; never leaves the actor.
-
-    Attributes:
-        ids: Of the phones, rising, `[phones]`.
-        offsets: Rows of phone `ids[i]` are `offsets[i]:offsets[i + 1]`, `[phones + 1]`.
-        examples: All rows, and a spare one.
-        day: Of each row, `[rows]`, any integer type; empty where no days are wanted.
-    """
-
-    ids: Int64
-    offsets: Int64
-    examples: Examples
-    day: npt.NDArray[np.integer] = field(default_factory=lambda: np.empty(0, dtype=np.int16))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a shard never leaves the actor that holds it")
-
-    def places(self, ids: Int64) -> Int64:
-        """Where phones stand in `ids`; they must be there."""
-        if len(self.ids) and self.ids[-1] - self.ids[0] == len(self.ids) - 1:
-            return np.asarray(ids - self.ids[0])
-        return np.asarray(np.searchsorted(self.ids, ids))
-
-    def rows(self, ids: Int64) -> Int64:
-        """How many rows each of some phones has."""
-        places = self.places(ids)
-        return self.offsets[places + 1] - self.offsets[places]
 
 
 def local_training(learning: Learning) -> LocalTraining:
@@ -138,11 +111,12 @@ class LocalRound:
         Raises:
             NotCompiled: If it can't be compiled here.
         """
+        graphs = compiled(program.graphs, folder)
         if isinstance(program, VisitProgram):
-            (step,) = compiled([program.step], folder)
+            (step,) = graphs
             self.visits = CompiledVisits(program, step, self.training)
         else:
-            step, finish = compiled([program.step, program.finish], folder)
+            step, finish = graphs
             self.compiled = CompiledRound(program, step, finish, self.training, self.grid.exponent)
 
     def train(
@@ -165,15 +139,23 @@ class LocalRound:
         if len(rows) and rows.min() < rows.max():
             # Phones of one length share blocks, so that a block takes no more steps than its phones need.
             ids = ids[np.argsort(-rows, kind="stable")]
-        width = self.compiled.width * BLOCKS_AT_ONCE if self.compiled else WIDTH
-        for begin in range(0, len(ids), width):
-            block = ids[begin : begin + width]
+        begin = 0
+        while begin < len(ids):
+            block = ids[begin : begin + self._at_once(int(shard.rows(ids[begin : begin + 1])[0]))]
+            begin += len(block)
             held = memory[torch.from_numpy(shard.places(block))]
             for done in (self._compiled_blocks if self.compiled else self._block)(shard, block, start, held):
                 total = merged(total, done.sums)
                 lost += done.lost
                 memory[torch.from_numpy(shard.places(done.kept))] = done.memory
         return total, lost, memory
+
+    def _at_once(self, longest: int) -> int:
+        """How many phones are taken together, if the longest has so many rows."""
+        if self.compiled is None:
+            return WIDTH
+        drawn = self.compiled.width * max(1, longest) * self.training.epochs
+        return self.compiled.width * max(1, min(BLOCKS_AT_ONCE, ROWS_AT_ONCE // drawn))
 
     def visit(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, dict[str, Int64], list[Lost]]:
         """Train phones one after another, each from the weights that the one before left.

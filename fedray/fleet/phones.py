@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from fedray.data.shards import Dataset, ShardReader, reader_of
 from fedray.errors import BadRow
 from fedray.fleet.held import Held, held
-from fedray.fleet.local_round import Broadcast, LocalRound, Shard
+from fedray.fleet.local_round import Broadcast, LocalRound
 from fedray.fleet.memory import Memory
 from fedray.fleet.messages import (
     AddUpColumns,
@@ -39,6 +39,7 @@ from fedray.fleet.messages import (
     Visit,
 )
 from fedray.fleet.rows import RowSource, phones_a_piece
+from fedray.fleet.shard import Shard
 from fedray.learning import metrics, models, scoring, task
 from fedray.learning.standardise import Scaling
 from fedray.strategies.registry import strategy

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from fedray.errors import BadRow
-from fedray.fleet.local_round import Shard
+from fedray.fleet.shard import Shard
 from fedray.learning.scoring import per_phone
 from fedray.learning.standardise import Scaling
 from fedray.learning.task import Target

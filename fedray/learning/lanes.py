@@ -22,8 +22,9 @@ from torch.fx import GraphModule, Interpreter
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_any, tree_map
+
+from fedray.learning.layers import SpeltOut
 
 aten = torch.ops.aten
 
@@ -62,7 +63,7 @@ def phone_graph(function: Callable[..., Any], given: tuple[Tensor, ...]) -> Grap
     """A recording of what a function of tensors does for one phone."""
 
     def plain(*arguments: Tensor) -> Any:
-        with _Plain(), sdpa_kernel(SDPBackend.MATH):  # attention as products and sums
+        with SpeltOut(), sdpa_kernel(SDPBackend.MATH):  # attention as products and sums
             return function(*arguments)
 
     table: Any = get_decompositions(SPELT_OUT)
@@ -301,65 +302,4 @@ _RULES: Mapping[Any, Callable[..., Any]] = {
     aten.full_like.default: _like(torch.full_like),
     aten.new_zeros.default: _new(aten.new_zeros.default),
     aten.new_full.default: _new(aten.new_full.default),
-}
-
-# -------------------------------------------------------------------------------- layers, as they are recorded
-
-
-class _Plain(TorchFunctionMode):
-    """While a phone is recorded: convolutions and layer normalisation as products and sums."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, arguments: Sequence[Any] = (), named: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Called by torch for every function."""
-        return _REPLACED.get(function, function)(*arguments, **(named or {}))
-
-
-def convolution(
-    rows: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    """`torch.nn.functional.conv1d` as one product with the rows under its kernel; others are left to torch."""
-    if groups != 1 or isinstance(padding, str) or rows.ndim != 3:
-        with torch._C.DisableTorchFunction():
-            return torch.conv1d(rows, weight, bias, stride, padding, dilation, groups)
-    step, pad, apart = (
-        int(each[0]) if isinstance(each, list | tuple) else int(each) for each in (stride, padding, dilation)
-    )
-    padded = functional.pad(rows, (pad, pad)) if pad else rows
-    kernel = weight.shape[2]
-    length = (padded.shape[2] - apart * (kernel - 1) - 1) // step + 1
-    places = [padded[:, :, apart * at : apart * at + step * (length - 1) + 1 : step] for at in range(kernel)]
-    patches = torch.cat(places, 1).transpose(1, 2).reshape(-1, kernel * rows.shape[1])
-    made = patches @ weight.permute(2, 1, 0).reshape(-1, weight.shape[0])
-    made = made.view(len(rows), length, -1).transpose(1, 2)
-    return made if bias is None else made + bias[:, None]
-
-
-def layer_norm(
-    rows: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """`torch.nn.functional.layer_norm` spelt out."""
-    axes = list(range(-len(normalized_shape), 0))
-    centred = rows - rows.mean(axes, keepdim=True)
-    made = centred * ((centred * centred).mean(axes, keepdim=True) + eps).rsqrt()
-    made = made if weight is None else made * weight
-    return made if bias is None else made + bias
-
-
-_REPLACED: Mapping[Any, Callable[..., Tensor]] = {
-    functional.conv1d: convolution,
-    torch.conv1d: convolution,
-    functional.layer_norm: layer_norm,
-    torch.layer_norm: layer_norm,
 }

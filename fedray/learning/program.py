@@ -65,6 +65,11 @@ class Program:
         """Phones of a block."""
         return self.groups * LANES
 
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """What is to be compiled."""
+        return self.step, self.finish
+
 
 @dataclass(frozen=True)
 class VisitProgram:
@@ -79,6 +84,11 @@ class VisitProgram:
 
     states: int
     step: Graph
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """What is to be compiled."""
+        return (self.step,)
 
 
 AnyProgram: TypeAlias = Program | VisitProgram

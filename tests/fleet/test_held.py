@@ -19,10 +19,10 @@ from fedray.data.shards import Dataset, prepare, reader_of
 from fedray.experiment import initial_network
 from fedray.federation.driver import Driver
 from fedray.fleet.held import Held, held
-from fedray.fleet.local_round import Shard
 from fedray.fleet.phones import Phones
 from fedray.fleet.placement import place
 from fedray.fleet.rows import RowSource
+from fedray.fleet.shard import Shard
 from fedray.learning.models import flat_weights
 from fedray.learning.standardise import Scaling
 from fedray.learning.task import target

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from fedray.config import Learning
 from fedray.config.strategies import FedAvg
-from fedray.fleet.local_round import Broadcast, LocalRound, Shard
+from fedray.fleet.local_round import Broadcast, LocalRound
+from fedray.fleet.shard import Shard
 from fedray.learning.models import flat_weights, mlp
 from fedray.learning.task import mse
 from fedray.learning.trainer import Examples

@@ -1,6 +1,6 @@
 """A recorded local round is the local round: any network, loss, optimiser and strategy, run as it was recorded.
 
-The recordings are run by torch itself here, without a compiler; `test_compiled.py` runs the machine code.
+The recordings are run by torch itself here, without a compiler; tests/fleet/test_compiling.py runs machine code.
 """
 
 from __future__ import annotations
@@ -85,7 +85,12 @@ def assert_equal(got: torch.Tensor, plain: torch.Tensor) -> None:
     assert (apart <= 1e-5 * plain.norm(dim=1).clamp(min=1e-2)).all(), apart / plain.norm(dim=1)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SLOW_TO_RECORD = ("gru", "attention", "tied", "linear")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW_TO_RECORD else ()) for name in NETWORKS]
+)
 def test_every_network_trains_as_by_the_plain_loop(name):
     net = network(name)
     program = recorded(net)
@@ -95,8 +100,7 @@ def test_every_network_trains_as_by_the_plain_loop(name):
     assert_equal(updates(done, made, start), wanted(net, task.mse, OPTIMISERS["sgd"]))
 
 
-@pytest.mark.parametrize("loss", [task.mae, task.mse_broadcast, task.bce])
-@pytest.mark.parametrize("local", OPTIMISERS)
+@pytest.mark.parametrize(("loss", "local"), [(task.mae, "momentum"), (task.mse_broadcast, "sgd"), (task.bce, "adam")])
 def test_every_loss_and_optimiser(loss, local):
     net, knobs = network("mlp"), OPTIMISERS[local]
     program = recorded(net, loss, knobs)
@@ -175,8 +179,9 @@ def test_a_phone_that_diverges_is_not_kept_and_changes_nobody(value):
     assert np.array_equal(ill.sums["update"], well.sums["update"] - units)
 
 
-@pytest.mark.parametrize("local", OPTIMISERS)
-@pytest.mark.parametrize("name", ["mlp", "gru", "convolution"])
+@pytest.mark.parametrize(
+    ("name", "local"), [("mlp", "sgd"), ("mlp", "adam"), pytest.param("gru", "momentum", marks=pytest.mark.slow)]
+)
 def test_visits_one_after_another(name, local):
     net, knobs = network(name), OPTIMISERS[local]
     program = tracing.record_visits(net, task.mse, knobs, FEATURES)
