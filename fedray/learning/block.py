@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from fedray.errors import Problem, UserMistake
+from fedray.learning.aligned import AlignedProducts
 from fedray.learning.batches import Batches
 from fedray.learning.models import Layout, flat_weights
 from fedray.learning.optimisers import LocalTraining
@@ -73,7 +74,8 @@ class VectorisedTrainer:
             active = batches.active(step)
             width = min(max(active, LEAST_WIDTH), phones)
             rows, mask = batches.rows[step, :width].to(device), batches.mask[step, :width].to(device)
-            gradients, loss = self.gradients(weights[:width], examples.features[rows], examples.targets[rows], mask)
+            with AlignedProducts():  # type: ignore[no-untyped-call]
+                gradients, loss = self.gradients(weights[:width], examples.features[rows], examples.targets[rows], mask)
             if correct is not None:
                 gradients = correct(gradients, weights[:width], memory[:width])
             optimiser.step(weights[:active], gradients[:active], step)
