@@ -16,13 +16,20 @@ Summary = Mapping[str, Any]
 
 
 def _peers(s: Summary) -> str:
-    entrants = s["entrants"]
-    speed = {name: values["phones_per_second"] for name, values in entrants.items()}
+    speed = {name: values["phones_per_second"] for name, values in s["entrants"].items()}
+    groups = {
+        "DrJAX in its best setting that shuffles as fedray does": lambda name: (
+            "DrJAX" in name and "no shuf" not in name
+        ),
+        "DrJAX without shuffling": lambda name: "DrJAX" in name and "no shuf" in name,
+        "jax by hand": lambda name: name.startswith("jax.vmap"),
+        "Flower": lambda name: name.startswith("Flower"),
+        "pfl-research": lambda name: name.startswith("pfl"),
+        "the plain loop": lambda name: name.startswith("PyTorch"),
+    }
     said = [f"**{speed['fedray']:,.0f} phones/s**"]
-    for words, start in {"DrJAX": "DrJAX", "jax by hand": "jax.vmap", "Flower": "Flower", "pfl-research": "pfl",
-                         "the plain loop": "PyTorch"}.items():  # fmt: skip
-        theirs = [value for name, value in speed.items() if name.startswith(start)]
-        if theirs:
+    for words, belongs in groups.items():
+        if theirs := [value for name, value in speed.items() if belongs(name)]:
             said.append(f"{speed['fedray'] / max(theirs):,.1f} x {words} ({max(theirs):,.0f})")
     return "; ".join(said)
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,6 @@ OPTIONS: dict[str, Any] = {
     # What calls the loops isn't where time goes.
     "aot_inductor.compile_wrapper_opt_level": "O0",
 }
-_MODEL = "model"  # torch's own name for the only graph in a file
 
 
 class NotCompiled(RunFailed):
@@ -78,13 +78,13 @@ def is_compiled(graphs: Sequence[Graph], folder: Path) -> bool:
 
 
 def _files(graphs: Sequence[Graph], folder: Path) -> list[Path]:
-    return [folder / f"{_digest(graph)}.pt2" for graph in graphs]
+    return [folder / f"{_digest(graph)}.so" for graph in graphs]
 
 
 def _loaded(file: Path) -> Compiled:
-    # Not torch._inductor.aoti_load_package, which imports the whole compiler.
-    loader: Any = torch._C._aoti.AOTIModelPackageLoader(str(file), _MODEL, True, 1, -1)
-    run: Compiled = loader.boxed_run
+    # Not torch._inductor.aoti_load_package, which imports the whole compiler and leaves a folder behind.
+    runner: Any = torch._C._aoti.AOTIModelContainerRunnerCpu(str(file), 1)
+    run: Compiled = runner.run
     return run
 
 
@@ -158,9 +158,11 @@ def _main(workshop: Path) -> None:
         inputs = set(program.graph_signature.user_inputs)
         shapes = [node.meta["val"] for node in program.graph.nodes if node.name in inputs]
         program.example_inputs = (tuple(torch.zeros_like(each, device="cpu") for each in shapes), {})
-        torch._inductor.aoti_compile_and_package(
-            program, package_path=str(exported.with_suffix(".pt2")), inductor_configs=OPTIONS
-        )
+        package = exported.with_suffix(".pt2")
+        torch._inductor.aoti_compile_and_package(program, package_path=str(package), inductor_configs=OPTIONS)
+        with zipfile.ZipFile(package) as parts:
+            (library,) = (name for name in parts.namelist() if name.endswith(".so"))
+            exported.with_suffix(".so").write_bytes(parts.read(library))
 
 
 if __name__ == "__main__":

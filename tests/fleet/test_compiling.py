@@ -33,15 +33,16 @@ pytestmark = pytest.mark.skipif(not compiler(), reason="there is no C++ compiler
 
 
 class Gated(nn.Module):
-    """A recurrent network, a normalisation and a convolution: what the lanes have rules for."""
+    """A recurrent network, a normalisation, a convolution and a part that stays as it is."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.cell = nn.Conv1d(1, 4, 2), nn.GRU(4, 4, batch_first=True)
         self.norm, self.out = nn.LayerNorm(4), nn.Linear(4, 1)
+        self.frozen = nn.Linear(FEATURES, FEATURES).requires_grad_(False)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return self.out(self.norm(self.cell(self.conv(rows[:, None]).transpose(1, 2))[0][:, -1]))
+        return self.out(self.norm(self.cell(self.conv(self.frozen(rows)[:, None]).transpose(1, 2))[0][:, -1]))
 
 
 def made(network: type[nn.Module] | None) -> nn.Module:

@@ -15,6 +15,7 @@ import numpy as np
 from fedray.config import Experiment
 from fedray.data.shards import Dataset
 from fedray.federation.driver import Driver, Hook
+from fedray.federation.programs import choose
 from fedray.federation.state import RunState
 from fedray.fleet.engine import InlineEngine
 from fedray.fleet.fleet import Fleet
@@ -90,7 +91,7 @@ def trained(
     hooks: Iterable[Hook] = (),
 ) -> Outcome:
     """Standardise and run; from the first round, or on from a state."""
-    driver = Driver(asked, fleet, run, folder / run)
+    driver = Driver(asked, fleet, run, folder / run, choose(asked, fleet.dataset.phones).program)
     driver.standardise()
     state = state or driver.begin(flat_weights(initial_network(asked)))
     state = driver.run(state, asked.learning.rounds if rounds is None else rounds, hooks)

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from small_fleets import experiment, fleet_of, on_table, trained
 
+from fedray.fleet.compiling import compiler
 from fedray.fleet.fleet import Fleet
 
 STRATEGIES = ("fedavg", "fedadam", "fedprox", "scaffold", "sequential")
@@ -67,6 +69,24 @@ def test_ragged_shards_in_ray_actors_end_with_the_same_bits(
     with fleet_of(ragged, 7, "ray") as fleet:
         for strategy in STRATEGIES:
             assert same(trained(fleet, asked(strategy, True), tmp_path / strategy), alone[strategy, True]), strategy
+
+
+@pytest.mark.skipif(not compiler(), reason="there is no C++ compiler")
+@pytest.mark.parametrize(
+    "strategy",
+    ["scaffold", *(pytest.param(name, marks=pytest.mark.slow) for name in STRATEGIES if name != "scaffold")],
+)
+def test_compiled_rounds_end_with_the_same_bits_in_any_actors_and_close_to_plain_ones(
+    strategy: str, ray_cluster: str, small_outbreak: Any, alone: Any, tmp_path: Path
+) -> None:
+    compiled = asked(strategy).with_({"learning.compile": "on", "home": str(tmp_path)})
+    found = []
+    for places, engine in ((9, "inline"), (7, "inline"), (1, "inline"), (4, "ray")):
+        with fleet_of(small_outbreak, places, engine) as fleet:
+            found.append(trained(fleet, compiled, tmp_path / f"{engine}-{places}"))
+    assert all(same(other, found[0]) for other in found[1:])
+    plain = alone[strategy, False].weights
+    assert 0 < np.linalg.norm(found[0].weights - plain) <= 1e-5 * np.linalg.norm(plain)
 
 
 def test_other_weights_come_of_another_seed(small_outbreak: Any, alone: Any, tmp_path: Path) -> None:
