@@ -2,6 +2,7 @@
 results."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,21 @@ def test_the_table_in_the_readme_is_what_the_results_say(tmp_path):
     page.write_text(table.README.read_text())
     table.rewrite(record.RESULTS, page)
     assert page.read_text() == table.README.read_text(), "run `python -m benchmarks table`"
+
+
+def test_the_speeds_in_the_main_readme_are_those_that_were_measured():
+    page = (table.ROOT / "README.md").read_text()
+    shown = re.search(r"<!-- speed -->\n(.*?)\n\n", page, re.DOTALL)
+    measured = json.loads((table.ROOT / "benchmarks/results/peers.json").read_text())["summary"]["entrants"]
+    speeds = {f"{found['phones_per_second']:,.0f}" for found in measured.values()}
+    ours = measured["fedray"]["phones_per_second"]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown[1].splitlines()[2:]]
+    assert rows[0][1] == f"{ours:,.0f}"
+    for _, speed, times in rows[1:]:
+        assert speed in speeds
+        theirs = next(f["phones_per_second"] for f in measured.values() if f"{f['phones_per_second']:,.0f}" == speed)
+        ratio = ours / theirs
+        assert times == (f"{ratio:.1f} x" if ratio < 100 else f"{ratio:,.0f} x")
 
 
 def test_knobs_of_the_standard_run_are_an_experiment():
