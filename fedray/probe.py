@@ -134,7 +134,8 @@ class _MadeUp:
 
     def _shard(self, features: int) -> Shard:
         rows = self.phones * self.rows
-        drawn = torch.randn(rows + 1, features, generator=torch.Generator().manual_seed(0))
+        # Column by column in memory, as an actor's rows lie.
+        drawn = torch.randn(features, rows + 1, generator=torch.Generator().manual_seed(0)).t()
         targets = (drawn[:, 0] > 0).float()  # 0 and 1 suit a loss for numbers as well as one for classes
         examples = Examples(drawn.to(self.device), targets.to(self.device))
         return Shard(np.arange(self.phones), np.arange(self.phones + 1) * self.rows, examples)

@@ -16,6 +16,7 @@ from fedray.config import Experiment
 from fedray.errors import Problem, UserMistake
 from fedray.fleet.compiling import compiler
 from fedray.fleet.local_round import local_training
+from fedray.fleet.phones import chosen_device
 from fedray.learning import models, task
 from fedray.learning.program import AnyProgram
 from fedray.strategies.registry import strategy
@@ -133,7 +134,7 @@ def _obstacle(run: Experiment) -> str:
     """Why local rounds can't be compiled; empty if they can."""
     if run.learning.trainer != "vectorised":
         return "only trainer: vectorised is compiled"
-    if run.learning.device != "cpu":
+    if chosen_device(run.learning.device) != "cpu":
         return "only training on CPUs is compiled"
     if not compiler():
         return NO_COMPILER

@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import platform
+import shlex
 import shutil
 import signal
 import subprocess
@@ -48,8 +49,9 @@ class NotCompiled(RunFailed):
 @functools.cache
 def compiler() -> str:
     """The C++ compiler that torch would use; empty if there is none."""
-    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
-    return next((found for name in wanted if (found := shutil.which(name))), "")
+    if asked := shlex.split(os.environ.get("CXX", "")):
+        return os.environ["CXX"] if shutil.which(asked[0]) else ""
+    return next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), "")
 
 
 def compiled(graphs: Sequence[Graph], folder: Path) -> list[Compiled]:
@@ -98,7 +100,7 @@ def _machine() -> tuple[str, ...]:
     flags = ""
     if (cpuinfo := Path("/proc/cpuinfo")).exists():
         flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
-    asked = [compiler() or "false", "--version"]
+    asked = [*(shlex.split(compiler()) or ["false"]), "--version"]
     said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout  # noqa: S603 - torch runs it too
     capability = torch.backends.cpu.get_cpu_capability()
     return (torch.__version__, platform.machine(), platform.python_version(), capability, flags, said)
@@ -109,8 +111,10 @@ def _alone(name: str) -> Iterator[None]:
     """One process of this machine at a time; the operating system lets go of it when the process dies."""
     with (Path(tempfile.gettempdir()) / f"fedray-{os.getuid()}-{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-        Path(lock.name).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            Path(lock.name).unlink(missing_ok=True)
 
 
 def _compile(missing: Sequence[tuple[Graph, Path]]) -> None:
@@ -118,27 +122,38 @@ def _compile(missing: Sequence[tuple[Graph, Path]]) -> None:
     with tempfile.TemporaryDirectory(prefix="fedray-") as workshop:
         for graph, file in missing:
             (Path(workshop) / f"{file.stem}.exported").write_bytes(graph.exported)
-        done = subprocess.run(  # noqa: S603 - this very module
-            [sys.executable, "-m", "fedray.fleet.compiling", workshop],
-            env={
-                **os.environ,
-                "CXX": compiler(),
-                "TORCHINDUCTOR_CACHE_DIR": str(Path(workshop) / "cache"),
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            start_new_session=True,
-        )
-        if done.returncode:
-            said = done.stderr.strip()[-1500:] or f"exit code {done.returncode}"
+        code, said = _run(Path(workshop))
+        if code:
+            said = said.strip()[-1500:] or f"exit code {code}"
             raise NotCompiled(f"local training could not be compiled; set learning.compile: off. torch says: {said}")
         for _, file in missing:
             partial = file.with_name(f".{file.name}.{os.getpid()}.writing")
             shutil.copyfile(Path(workshop) / file.name, partial)
             partial.replace(file)
+
+
+def _run(workshop: Path) -> tuple[int, str]:
+    """The process of its own, and all that it starts: its exit code, and what it said. It ends when this one has to."""
+    with subprocess.Popen(  # noqa: S603 - this very module
+        [sys.executable, "-m", "fedray.fleet.compiling", str(workshop), str(os.getpid())],
+        env={
+            **os.environ,
+            "CXX": compiler(),
+            "TORCHINDUCTOR_CACHE_DIR": str(workshop / "cache"),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            _, said = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, said
 
 
 def _end_with_parent(workshop: Path, parent: int) -> None:
@@ -149,9 +164,9 @@ def _end_with_parent(workshop: Path, parent: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _main(workshop: Path) -> None:
+def _main(workshop: Path, parent: int) -> None:
     """What the process of its own does."""
-    threading.Thread(target=_end_with_parent, args=(workshop, os.getppid()), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(workshop, parent), daemon=True).start()
     torch.set_num_threads(1)  # else loops are cut among threads, and sums with them
     for exported in workshop.glob("*.exported"):
         program = torch.export.load(io.BytesIO(exported.read_bytes()))
@@ -166,4 +181,4 @@ def _main(workshop: Path) -> None:
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+    _main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -91,7 +91,7 @@ class LocalRound:
         self.strategy, self.weighting = strategy, federation.weighting
         self.training = local_training(learning)
         self.grid = Grid.of(total_weight)
-        # A model that hops visits one phone at a time: there is no block, and the plain loop is the fastest.
+        # A model that hops visits one phone at a time, so there is no block; compiled or not, each is visited alone.
         self.looped = learning.trainer == "loop" or strategy.hops
         self.trainer: Trainer = (
             LoopTrainer(network, loss, self.training)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch._decomp import get_decompositions
 from torch.func import functionalize, vmap
-from torch.fx import GraphModule, Interpreter
+from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -40,9 +40,8 @@ SPELT_OUT = [
     aten.select_backward, aten.slice_backward, aten.threshold_backward, aten.sigmoid_backward, aten.tanh_backward,
     aten.gelu_backward, aten.silu_backward, aten.elu_backward, aten.leaky_relu_backward, aten.hardtanh_backward,
     aten.softplus_backward, aten.mse_loss, aten.mse_loss_backward, aten.binary_cross_entropy_with_logits, aten.addmm,
-    aten.baddbmm, aten.addmv, aten.mv, aten.dot, aten.native_group_norm, aten.native_group_norm_backward, aten.std,
-    aten.var, aten.var_mean, aten.logsumexp, aten.linalg_vector_norm, aten.unsafe_split, aten.unsafe_split_with_sizes,
-    aten.stack,
+    aten.baddbmm, aten.addmv, aten.mv, aten.dot, aten.logsumexp, aten.linalg_vector_norm, aten.unsafe_split,
+    aten.unsafe_split_with_sizes, aten.stack,
 ]  # fmt: skip
 """Operations that are recorded as the simpler ones that they are made of."""
 
@@ -70,6 +69,9 @@ def phone_graph(function: Callable[..., Any], given: tuple[Tensor, ...]) -> Grap
     recorded: GraphModule = make_fx(functionalize(plain, remove="mutations"), decomposition_table=table)(*given)
     recorded.graph.eliminate_dead_code()
     recorded.recompile()
+    for node in recorded.graph.nodes:
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            raise ValueError(f"{node.target} draws random numbers, which have no address in a recording")
     return recorded
 
 
@@ -88,6 +90,14 @@ class InLanes(Interpreter):
         return tuple(
             each.value if isinstance(each, Laned) else each.unsqueeze(-1).expand(*each.shape, lanes) for each in made
         )
+
+    def run_node(self, node: Node) -> Any:
+        """Called for each step; numbers keep the type that they had for one phone, whatever the lanes' axis changes."""
+        made = super().run_node(node)
+        wanted = getattr(node.meta.get("val"), "dtype", None)
+        if isinstance(made, Laned) and wanted is not None and made.value.dtype != wanted:
+            return Laned(made.value.to(wanted))
+        return made
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Called for each operation."""
@@ -116,7 +126,10 @@ def _aligned(each: Any) -> Any:
 
 def _mapped(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """An operation without a rule."""
+    if operation in (aten.as_strided.default, aten.as_strided_scatter.default):
+        raise ValueError(f"{operation} looks at memory, where phones lie otherwise")
     laned: list[Tensor] = []
+    missing: list[int] = []
 
     def taken(each: Any) -> Any:
         if isinstance(each, Laned):
@@ -128,9 +141,23 @@ def _mapped(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 
     def one(*values: Tensor) -> Any:
         here, named = tree_map(lambda each: values[each.number] if isinstance(each, _Place) else each, (args, kwargs))
-        return operation(*here, **named)
+        made = operation(*here, **named)
+        if not isinstance(made, tuple):
+            return made
+        missing[:] = [place for place, each in enumerate(made) if each is None]
+        return tuple(each for each in made if each is not None)
 
-    return tree_map(Laned, vmap(one, in_dims=-1, out_dims=-1)(*laned))
+    # A copy, since how some operations lay out what they make isn't the same on every road that a recording goes.
+    found = tree_map(
+        lambda each: Laned(each.clone(memory_format=torch.contiguous_format)),
+        vmap(one, in_dims=-1, out_dims=-1)(*laned),
+    )
+    if not missing:
+        return found
+    whole = list(found)
+    for place in missing:  # a gradient that nobody asked for
+        whole.insert(place, None)
+    return tuple(whole)
 
 
 @dataclass(frozen=True)
@@ -176,9 +203,9 @@ def _tiles(length: int, most: int) -> int:
 def _reduced(operation: Callable[..., Tensor]) -> Callable[..., Laned]:
     def rule(whole: Laned, axes: Any = None, keepdim: bool = False, **more: Any) -> Laned:
         axes = [axes] if isinstance(axes, int) else axes
-        chosen = [axis % whole.ndim for axis in axes] if axes else list(range(whole.ndim))
-        if not chosen:
+        if whole.ndim == 0:
             return whole
+        chosen = [axis % whole.ndim for axis in axes] if axes else list(range(whole.ndim))
         return Laned(operation(whole.value, chosen, keepdim, **more))
 
     return rule
@@ -188,7 +215,7 @@ def _along(operation: Callable[..., Any]) -> Callable[..., Any]:
     """`operation(whole, axis, ...)`, where the axis is one of the phone's."""
 
     def rule(whole: Laned, axis: int = 0, *rest: Any, **more: Any) -> Any:
-        return tree_map(Laned, operation(whole.value, axis % whole.ndim, *rest, **more))
+        return tree_map(Laned, operation(whole.value, axis % max(1, whole.ndim), *rest, **more))
 
     return rule
 
@@ -229,6 +256,8 @@ def _unsqueezed(whole: Laned, axis: int) -> Laned:
 
 
 def _squeezed(whole: Laned, axes: Any) -> Laned:
+    if whole.ndim == 0:
+        return whole
     chosen = tuple(axis % whole.ndim for axis in ([axes] if isinstance(axes, int) else axes))
     return Laned(whole.value.squeeze(chosen))
 

@@ -169,7 +169,9 @@ def _lane_step(round_: Round, phone: GraphModule, states: int, weights: Tensor, 
         _stepped(round_.training, gradient, rows > 0, number, rate, *held)
         for gradient, *held in zip(gradients, *cut, strict=True)
     ]
-    return *(torch.cat(parts) for parts in zip(*stepped, strict=True)), losses * rows
+    # Not just times their rows: behind its last step a phone's rows are zeros, of which a network may make NaN.
+    seen = torch.where(rows > 0, losses * rows, 0.0)
+    return *(torch.cat(parts) for parts in zip(*stepped, strict=True)), seen
 
 
 def _stepped(
@@ -190,7 +192,7 @@ def _parts(network: nn.Module, weights: Tensor) -> list[Tensor]:
     """Views of `[D, ...]` by parameter, each with what comes behind D last."""
     layout = Layout.of(network)
     cut = zip(layout.shapes, weights.split(layout.sizes), strict=True)
-    return [part.view(*shape, *weights.shape[1:]) for shape, part in cut]
+    return [part.view((*shape, *weights.shape[1:])) for shape, part in cut]
 
 
 def _recorded_phone(network: nn.Module, loss: Loss, features: int, batch: int) -> GraphModule:
@@ -287,5 +289,6 @@ def _digest(block: GraphModule, given: Sequence[Tensor]) -> str:
     constants = {**vars(block), **dict(block.named_buffers()), **dict(block.named_parameters())}
     for name, constant in sorted(constants.items()):  # frozen weights, buffers, tables
         if isinstance(constant, Tensor):
-            hashed.update(name.encode() + constant.detach().contiguous().numpy().tobytes())
+            hashed.update(f"{name} {constant.dtype}{tuple(constant.shape)}{constant.stride()}".encode())
+            hashed.update(constant.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return hashed.hexdigest()

@@ -59,11 +59,12 @@ class CompiledVisits:
         """
         features, targets = examples.features[batches.rows], examples.targets[batches.rows]
         keep, losses = np.zeros(len(batches.phones), dtype=bool), np.zeros(len(batches.phones))
-        weights = start[None]
+        weights = start[None].clone()
         for phone in np.argsort(batches.phones):
             here, carried = weights, [torch.zeros_like(weights) for _ in range(self.program.states)]
             for step in range(int(batches.steps[phone])):
-                rows = (features[step, phone], targets[step, phone], batches.mask[step, phone].contiguous())
+                # Copies, which all begin alike in memory: the library chooses its instructions by that.
+                rows = [each[step, phone].clone() for each in (features, targets, batches.mask)]
                 here, *carried, loss = self._step([here, *carried, *rows, number(step), self._rate])
                 losses[phone] += float(loss)
             keep[phone] = fits((here - weights).numpy())[0] and limbs_hold(losses[phone])

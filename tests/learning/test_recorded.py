@@ -212,3 +212,23 @@ def test_a_visit_that_diverges_leaves_the_model_as_it_came():
 def test_dropout_cannot_be_recorded_and_eager_says_so_first():
     with pytest.raises(Exception, match="trainer: loop"):
         VectorisedTrainer(torch.nn.Sequential(torch.nn.Dropout(0.5), network("mlp")), task.mse, training(), FEATURES)
+
+
+class Directions(torch.nn.Module):
+    """Makes NaN of a row of zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = torch.nn.Linear(FEATURES, 1)
+
+    def forward(self, rows):
+        return self.out(rows / rows.norm(dim=1, keepdim=True))
+
+
+def test_a_phone_that_is_done_early_is_not_lost_to_the_zeros_behind_its_rows():
+    net = Directions()
+    program = recorded(net)
+    start = flat_weights(net)
+    done, made = Held(program.width).finished(round_of(program), start)
+    assert done.keep.sum() == len(RAGGED)
+    assert_equal(updates(done, made, start), wanted(net, task.mse, OPTIMISERS["sgd"]))
