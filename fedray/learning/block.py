@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from fedray.errors import Problem, UserMistake
-from fedray.learning.aligned import AlignedProducts
 from fedray.learning.batches import Batches
 from fedray.learning.models import Layout, flat_weights
 from fedray.learning.optimisers import LocalTraining
@@ -53,6 +54,8 @@ class VectorisedTrainer:
         refuse_unmappable(network)
         self.training = training
         self.gradients = _working_gradients(copy.deepcopy(network).train(), loss, features)
+        placeless = _placeless(self.gradients, flat_weights(network), training.batch_size, features)
+        self.products = nullcontext if placeless else _aligned_products
 
     @one_thread()
     def train(
@@ -74,13 +77,31 @@ class VectorisedTrainer:
             active = batches.active(step)
             width = min(max(active, LEAST_WIDTH), phones)
             rows, mask = batches.rows[step, :width].to(device), batches.mask[step, :width].to(device)
-            with AlignedProducts():  # type: ignore[no-untyped-call]
+            with self.products():
                 gradients, loss = self.gradients(weights[:width], examples.features[rows], examples.targets[rows], mask)
             if correct is not None:
                 gradients = correct(gradients, weights[:width], memory[:width])
             optimiser.step(weights[:active], gradients[:active], step)
             losses[:active] += (loss.double() * mask.sum(1).double())[:active].cpu().numpy()
         return Trained(weights.sub_(start), losses, batches.seen)
+
+
+def _placeless(gradients: BlockGradients, flat: Tensor, batch: int, features: int) -> bool:
+    """Whether equal phones get equal bits wherever they stand in a block, with this network on this machine."""
+    random = torch.Generator().manual_seed(0)
+    phones = 2 * LEAST_WIDTH + 1  # an odd one out, too
+    rows = torch.randn(batch, features, generator=random).to(flat.dtype).expand(phones, -1, -1).contiguous()
+    targets = torch.rand(batch, generator=random).to(flat.dtype).expand(phones, -1).contiguous()
+    with one_thread():
+        slopes, losses = gradients(flat.expand(phones, -1).clone(), rows, targets, flat.new_ones(phones, batch))
+    return bool((slopes == slopes[0]).all() and (losses == losses[0]).all())
+
+
+def _aligned_products() -> AbstractContextManager[Any]:
+    # Imported where it is needed: with it comes torch._dynamo, 75 MiB an actor.
+    from fedray.learning.aligned import AlignedProducts
+
+    return AlignedProducts()  # type: ignore[no-untyped-call]
 
 
 def refuse_unmappable(network: nn.Module, looped: bool = False) -> None:
