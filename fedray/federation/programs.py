@@ -26,8 +26,8 @@ LEAST_VISITS = 300_000
 """Phones trained in all rounds and epochs together from which on `auto` compiles. Compiling takes some 20 s, and spares
 about 60 microseconds a phone of 50 rows."""
 
-LEAST_HOPS = 5_000
-"""The same where the model visits one phone at a time: 10 s, and 2 milliseconds a phone."""
+LEAST_HOPS = 10_000
+"""The same where the model visits one phone at a time: 20 s, and 2 milliseconds a phone."""
 
 
 NO_COMPILER = "there is no C++ compiler (g++ or clang++)"
