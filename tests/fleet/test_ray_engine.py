@@ -36,6 +36,7 @@ def own_memory(_: Any) -> int:
     return 1024 * int(next(row.split()[1] for row in rows if row.startswith("Pss:")))
 
 
+@pytest.mark.slow
 def test_thirty_two_phones_are_thirty_two_actors(
     ray_cluster: str, shared_home: Path, tmp_path: Path, record_property: Any
 ) -> None:
