@@ -24,7 +24,8 @@ from fedray.federation.programs import compiled_folder
 from fedray.federation.scores import Scores, scores
 from fedray.federation.state import RunState
 from fedray.fleet.cohort import CohortRule
-from fedray.fleet.fleet import Fleet, Gathered
+from fedray.fleet.fleet import Fleet
+from fedray.fleet.gathering import Gathered
 from fedray.fleet.held import Keeping
 from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, RunSpec, Train, Visit
 from fedray.learning.metrics import metrics_for
@@ -52,6 +53,7 @@ class RoundContext:
         phones: That trained and were added up.
         lost: Phones that dropped out.
         state: After the round.
+        bytes_in: Of the reports on training that arrived at the driver.
     """
 
     round: int
@@ -61,6 +63,7 @@ class RoundContext:
     phones: int
     lost: int
     state: RunState
+    bytes_in: int = 0
 
 
 Hook: TypeAlias = Callable[[RoundContext], "Mapping[str, float] | Stop | None"]
@@ -76,6 +79,7 @@ class Round:
     phones: int
     lost: int
     seconds: float
+    bytes_in: int = 0
 
 
 class Driver:
@@ -168,8 +172,9 @@ class Driver:
 
     def train_round(self, state: RunState) -> Round:
         """Broadcast, train on the phones, add up, step: the state after one more round."""
-        began = time.perf_counter()
         number = state.round + 1
+        self.fleet.settle(number)
+        began = time.perf_counter()
         arrays = self._broadcast(state.server, number)
         if self.strategy.hops:
             gathered = self.fleet.visit(Visit(self.cohort), arrays, number)
@@ -183,7 +188,8 @@ class Driver:
         self.seconds["train"] += seconds
         self.speeds.append(phones / seconds)
         self.lost_phones += len(gathered.lost)
-        return Round(replace(state, round=number, server=server), loss, phones, len(gathered.lost), seconds)
+        after = replace(state, round=number, server=server)
+        return Round(after, loss, phones, len(gathered.lost), seconds, gathered.bytes_in)
 
     def evaluate(self, state: RunState) -> dict[str, float]:
         """The scores of the global model on all phones' rows of both splits."""
@@ -239,7 +245,9 @@ class Driver:
         """Record a round's metrics, tell all hooks, record theirs; whether one of them wants to stop."""
         measured = dict(measured)
         self._record(done.state.round, measured)
-        context = RoundContext(done.state.round, rounds, measured, done.seconds, done.phones, done.lost, done.state)
+        context = RoundContext(
+            done.state.round, rounds, measured, done.seconds, done.phones, done.lost, done.state, done.bytes_in
+        )
         answers = [_answer(hook, context) for hook in hooks]
         for answer in answers:
             if isinstance(answer, Mapping):

@@ -66,6 +66,18 @@ def show_plan(planned: Plan, seconds: Mapping[str, Any]) -> None:
         "sent back a round": size(planned.bytes_a_round["up"]),
     }
     console.print(_table([planned.experiment.name, ""], list(sizes.items())))
+    if placed := planned.placed():
+        lines = [
+            (
+                each["node"],
+                f"{each['cpus']:g}",
+                size(each["memory_bytes"]),
+                f"{each['actors']:,}",
+                f"{each['phones']:,}",
+            )
+            for each in placed
+        ]
+        console.print(_table(["node", "CPUs", "memory", "actors", "phones"], lines))
     console.print(_memory(planned))
     for knob, choice in planned.chosen.items():
         console.print(f"auto chose {knob} = {choice['value']}: {choice['why']}", soft_wrap=True)

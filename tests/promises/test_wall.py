@@ -26,7 +26,7 @@ from fedray.fleet.ray_engine import RayEngine
 from fedray.fleet.rows import read_rows
 from fedray.learning.task import target
 
-REPORT = {"run", "round", "attempt", "actor", "sums", "lost", "weights"}
+REPORT = {"run", "round", "attempt", "actor", "sums", "lost", "weights", "others"}
 FAILURE = {"run", "round", "attempt", "actor", "kind", "file", "column", "row", "expected"}
 WHOLE_NUMBERS = {"round", "attempt", "actor", "row"}
 SENSORS = ("temperature", "distance")
