@@ -130,6 +130,19 @@ def actors(
 
 
 @app.command()
+def expected(
+    phones: Annotated[int, typer.Option(help="Of the larger experiment.")] = 20_000,
+    rounds: Annotated[int, typer.Option(help="Of the larger experiment.")] = 60,
+    repeats: Annotated[int, typer.Option(help="Plans and runs of each experiment.")] = 2,
+    home: Home = SCRATCH, out: Out = None, sets: Sets = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """What `fedray plan` expects of a run beside what the run takes."""
+    from benchmarks.expected import expected as measure
+
+    measure(place(home, out, quick, sets), *((2_000, 3, 1) if quick else (phones, rounds, repeats)))
+
+
+@app.command()
 def profile(
     phones: Annotated[int, typer.Option(help="For each core.")] = 50_000,
     rounds: Annotated[int, typer.Option(help="After the first.")] = 8,

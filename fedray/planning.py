@@ -44,6 +44,7 @@ class Plan:
         placement: Phones in actors.
         cluster: What there is.
         weights: D, of the model.
+        rows: Of all phones, both splits together.
         memory_bytes: By part: driver, cluster, object_store, actors, shards, training, outbreak.
         bytes_a_round: `down` (weights to nodes) and `up` (reports to the driver).
         chosen: For each `auto`, its value and why.
@@ -55,6 +56,7 @@ class Plan:
     placement: Placement
     cluster: Cluster
     weights: int
+    rows: int
     memory_bytes: dict[str, int]
     bytes_a_round: dict[str, int]
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -145,6 +147,7 @@ def plan(experiment: Experiment) -> Plan:
         placement=placement,
         cluster=cluster,
         weights=weights,
+        rows=rows.rows,
         memory_bytes=needs.by_part(placement, needs.shards(placement)),
         bytes_a_round=_bytes_a_round(experiment, placement, weights, cluster.nodes),
         chosen=_chosen(experiment, placement, needs) | _chosen_compiling(experiment, compiling),

@@ -217,6 +217,9 @@ class Fleet(Section):
         "default is far above any order that is worth waiting for",
     )
     gpus_per_actor: NotNegative = Field(0.0, description="GPUs, or a share of one, that Ray gives each actor")
+    price_per_hour: NotNegative | None = Field(
+        None, description="what one node costs an hour, in any currency, for the money that plan expects; null: unknown"
+    )
 
 
 class Privacy(Section):

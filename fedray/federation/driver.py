@@ -31,7 +31,7 @@ from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, 
 from fedray.learning.metrics import metrics_for
 from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Scaling, scaling_from_sums
-from fedray.result import Point
+from fedray.result import WATCHED, Point
 from fedray.strategies.registry import strategy
 from fedray.strategies.strategy import Cohort, Server
 from fedray.sums import Grid, from_limbs
@@ -91,6 +91,10 @@ class Driver:
         run: Names the run to the actors, and its folder.
         folder: For broadcast weights that are kept, and phones' private vectors.
         program: The local round as recorded, if it is to be compiled.
+
+    Attributes:
+        points: Every metric of every round, the hooks' included.
+        watched: What else is recorded of each round of training: live actors, lost phones, bytes, speed.
     """
 
     def __init__(
@@ -113,6 +117,7 @@ class Driver:
         self.speeds: list[float] = []
         self.lost_phones = 0
         self.points: list[Point] = []
+        self.watched: list[Point] = []
         self.scores = Scores({})
 
     def begin(self, weights: torch.Tensor) -> RunState:
@@ -245,6 +250,7 @@ class Driver:
         """Record a round's metrics, tell all hooks, record theirs; whether one of them wants to stop."""
         measured = dict(measured)
         self._record(done.state.round, measured)
+        self._watch(done)
         context = RoundContext(
             done.state.round, rounds, measured, done.seconds, done.phones, done.lost, done.state, done.bytes_in
         )
@@ -253,6 +259,17 @@ class Driver:
             if isinstance(answer, Mapping):
                 self._record(done.state.round, answer)
         return any(isinstance(answer, Stop) for answer in answers)
+
+    def _watch(self, done: Round) -> None:
+        if done.seconds == 0:
+            return  # nothing has been trained yet
+        numbers = {
+            "live_actors": self.fleet.live_actors,
+            "lost_phones": done.lost,
+            "bytes_to_driver": done.bytes_in,
+            "phones_per_second": done.phones / done.seconds,
+        }
+        self.watched += [Point(done.state.round, WATCHED + name, float(value)) for name, value in numbers.items()]
 
     def _record(self, number: int, measured: Mapping[str, float]) -> None:
         self.points += [Point(number, name, float(value)) for name, value in measured.items()]

@@ -100,6 +100,11 @@ class Fleet:
             )
         return total
 
+    @property
+    def live_actors(self) -> int:
+        """Actors that answer; one that died has been replaced before what was asked of it is over."""
+        return self.placement.actors
+
     def stop(self) -> None:
         """End all actors."""
         self.engine.stop()

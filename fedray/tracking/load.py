@@ -16,7 +16,7 @@ import yaml
 
 from fedray.config import Experiment
 from fedray.errors import Problem, UserMistake
-from fedray.result import Point, Result, RunResult
+from fedray.result import WATCHED, Point, Result, RunResult
 from fedray.tracking import model as saved
 from fedray.tracking import store
 from fedray.tracking.describe import OBJECT
@@ -201,6 +201,7 @@ def _points(client: MlflowClient, run: MlflowRun) -> tuple[Point, ...]:
     recorded = [
         (metric.step, metric.timestamp, metric.key, metric.value)
         for name in run.data.metrics
+        if not name.startswith(WATCHED)
         for metric in client.get_metric_history(run.info.run_id, name)
     ]
     return tuple(Point(step, name, value) for step, _, name, value in sorted(recorded, key=lambda point: point[:3]))
