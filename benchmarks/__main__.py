@@ -130,6 +130,19 @@ def actors(
 
 
 @app.command()
+def reports(
+    sizes: Annotated[str, typer.Option(help="Actors, with commas between.")] = "1000,3000,10000",
+    weights: Annotated[str, typer.Option(help="Of the models: 561 or 92401.")] = "561,92401",
+    repeats: Annotated[int, typer.Option(help="Rounds of each size.")] = 3,
+    home: Home = SCRATCH, out: Out = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """What 10,000 actors' reports cost the driver: time and memory."""
+    from benchmarks.reports import reports as measure
+
+    measure(place(home, out, quick), *(([50, 150], [561], 1) if quick else (numbers(sizes), numbers(weights), repeats)))
+
+
+@app.command()
 def expected(
     phones: Annotated[int, typer.Option(help="Of the larger experiment.")] = 20_000,
     rounds: Annotated[int, typer.Option(help="Of the larger experiment.")] = 60,

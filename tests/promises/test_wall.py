@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import logging
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,8 @@ def test_a_failure_says_its_place_and_no_value(
         check_listed(answer)
     if "quotes" in how:
         wait_until(lambda: "SECRET" in node_logs(), 20, "the text in the node's log")  # it was said, but there
+        said = next(line for line in node_logs().splitlines() if "SECRET" in line)
+        assert re.match(rf"\[run {how} round \d+ actor \d\] ", said)  # which run's, and where it happened
     written = "".join(capfd.readouterr()) + caplog.text + str(caught.value) + repr(caught.getrepr())
     assert "SECRET" not in written
     assert b"SECRET" not in b"".join(tapped.engine.wire)
