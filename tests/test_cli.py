@@ -240,11 +240,12 @@ class TestPlan:
         assert "auto chose fleet.phones_per_actor = 8: one actor a CPU (1)" in done.stdout
         assert re.search(r"^ needed +[\d.]+ [KMG]iB", done.stdout, re.MULTILINE)
         said = re.search(
-            r"^About ([\d.]+) s on 1 node \(1 CPUs\): [\d.e-]+ node-hours, which cost ([\d.]+) at 3600 ",
+            r"^About .+ on 1 node \(1 CPU\): ([\d.e-]+) node-hours, which cost ([\d.,]+) at 3600 a node and hour\.$",
             done.stdout,
             re.MULTILINE,
         )
-        assert float(said[2]) == pytest.approx(float(said[1]), abs=0.6)  # at one a second, as the words are rounded
+        hours, money = (float(number.replace(",", "")) for number in said.groups())
+        assert money == pytest.approx(3600 * hours, rel=0.06)  # hours are rounded to two digits
 
     def test_what_would_not_fit_names_the_knob_and_exits_3(self, folder):
         crowd = ["--set", "fleet={engine: ray, phones_per_actor: 1}", "--set", "data={people: 10000, phones: 10000}"]

@@ -186,9 +186,8 @@ def _expected_stages(expected: Forecast) -> Table:
 
 def _cost(planned: Plan, expected: Forecast) -> list[str]:
     """Time, node-hours and money in sentences."""
-    nodes = "1 node" if expected.nodes == 1 else f"{expected.nodes:,} nodes"
-    hours = expected.node_hours()
-    said = f"About {duration(expected.total)} on {nodes} ({planned.cluster.cpus:,} CPUs): {hours:.2g} node-hours"
+    nodes, cpus = (_several(*each) for each in ((expected.nodes, "node"), (planned.cluster.cpus, "CPU")))
+    said = f"About {duration(expected.total)} on {nodes} ({cpus}): {expected.node_hours():.2g} node-hours"
     money = expected.money()
     if money is not None:
         said += f", which cost {money:,.2f} at {expected.price_per_hour:g} a node and hour"
@@ -196,6 +195,10 @@ def _cost(planned: Plan, expected: Forecast) -> list[str]:
     if expected.rough:
         lines.append(f"That is rough ({expected.rough}); after a first run it is closer.")
     return lines
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _seconds(spent: float | None) -> str:
