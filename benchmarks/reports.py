@@ -151,13 +151,11 @@ def rounds_of(width: int, sizes: Sequence[int], repeats: int, home: Path) -> lis
     samples, engine = [], CrowdEngine(report)
     try:
         for actors in [WARM_UP, *sorted([*sizes] * repeats)]:
-            engine.started_cluster = False  # it outlives its fleets; they only number its actors
-            fleet = Fleet(engine, Placement(actors, 1, ""), dataset)
+            fleet = Fleet(engine, Placement(actors, 1, ""), dataset)  # not ended: the engine goes on with the next
             fleet.prepare(spec)
             samples.append({"weights": width, "actors": actors, **_measured(fleet, work, _weights(experiment), report)})
             print(f"D = {width:,}: {samples[-1]}", file=sys.stderr)
     finally:
-        engine.started_cluster = True
         engine.stop()
     return samples[1:]
 
