@@ -31,7 +31,7 @@ TRACKING = 2.0  # until MLflow is there
 NEW_STORE = 2.7  # its tables
 A_PERSON = 1.7e-6  # of an outbreak
 A_ROW_WRITTEN = 2.2e-7
-A_ROW_READ = 1.2e-7  # by an actor, decoded and scaled; three times where features are standardised
+A_ROW_READ = 7e-8  # by an actor, decoded and scaled
 A_ROW_MADE = 3.5e-7  # anew, whenever it is needed
 ANSWER = 0.0005  # an order and its answer through Ray
 A_ROUND = 0.01  # what a round takes however few phones there are: putting weights, points, the journal
@@ -210,7 +210,8 @@ def _has_store(experiment: Experiment) -> bool:
 
 
 def _standardise(runs: Mapping[str, Experiment], planned: Plan, slow: float) -> float:
-    """Rows are read once by the first run, and twice more to add them up; others that see the same rows find them."""
+    """Rows are read once, and training rows, which are half of them, twice before to add them up; a run that sees the
+    rows of another one finds them."""
     a_row = A_ROW_READ + (A_ROW_MADE if planned.resolved().fleet.shards == "made" else 0.0)
     seen, reads = set(), 0
     for run in runs.values():

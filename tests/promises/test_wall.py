@@ -152,9 +152,9 @@ def test_a_failure_says_its_place_and_no_value(
     for answer in seen:
         check_listed(answer)
     if "quotes" in how:
-        wait_until(lambda: "SECRET" in node_logs(), 20, "the text in the node's log")  # it was said, but there
-        said = next(line for line in node_logs().splitlines() if "SECRET" in line)
-        assert re.match(rf"\[run {how} round \d+ actor \d\] ", said)  # which run's, and where it happened
+        # It was said, but there; and with it whose words these are.
+        said = re.compile(rf"^\[run {how} round \d+ actor \d\] .*SECRET", re.MULTILINE)
+        wait_until(lambda: bool(said.search(node_logs())), 20, "the text in the node's log")
     written = "".join(capfd.readouterr()) + caplog.text + str(caught.value) + repr(caught.getrepr())
     assert "SECRET" not in written
     assert b"SECRET" not in b"".join(tapped.engine.wire)
