@@ -134,12 +134,14 @@ def reports(
     sizes: Annotated[str, typer.Option(help="Actors, with commas between.")] = "1000,3000,10000",
     weights: Annotated[str, typer.Option(help="Of the models: 561 or 92401.")] = "561,92401",
     repeats: Annotated[int, typer.Option(help="Rounds of each size.")] = 3,
+    nodes: Annotated[int, typer.Option(help="Aggregators that add up first, beside rounds without.")] = 20,
     home: Home = SCRATCH, out: Out = None, quick: Quick = False,
 ) -> None:  # fmt: skip
     """What 10,000 actors' reports cost the driver: time and memory."""
     from benchmarks.reports import reports as measure
 
-    measure(place(home, out, quick), *(([50, 150], [561], 1) if quick else (numbers(sizes), numbers(weights), repeats)))
+    given = ([50, 150], [561], 1, 2) if quick else (numbers(sizes), numbers(weights), repeats, nodes)
+    measure(place(home, out, quick), *given)
 
 
 @app.command()

@@ -86,12 +86,17 @@ def reports_block(results: Path) -> str:
         return "Not measured yet."
     found = json.loads(file.read_text())["summary"]
     lines = [
-        "| weights | actors | the driver's CPU | an actor | bytes in | the driver's memory |",
-        "|---:|---:|---:|---:|---:|---:|",
+        "| weights | actors | added up by | the driver's CPU | an actor | bytes in | the driver's memory |",
+        "|---:|---:|---|---:|---:|---:|---:|",
     ]
-    for width, s in found.items():
-        keys = ("actors", "driver_cpu_seconds", "mib_in", "driver_mib")
-        for actors, cpu, mib, memory in zip(*(s[key] for key in keys), strict=True):
-            each = f"{1000 * cpu / actors:.2f} ms"
-            lines.append(f"| {int(width):,} | {actors:,} | {cpu:.2f} s | {each} | {mib:,.1f} MiB | {memory:,.0f} MiB |")
+    keys = ("actors", "driver_cpu_seconds", "mib_in", "driver_mib")
+    for width, straight in found.items():
+        for s, who in (
+            (straight, "the driver alone"),
+            (straight["by_nodes"], f"{straight['by_nodes']['nodes']} nodes"),
+        ):
+            for actors, cpu, mib, memory in zip(*(s[key] for key in keys), strict=True):
+                each = f"{1000 * cpu / actors:.2f} ms"
+                cells = (f"{int(width):,}", f"{actors:,}", who, f"{cpu:.2f} s", each, f"{mib:,.1f} MiB")
+                lines.append(f"| {' | '.join(cells)} | {memory:,.0f} MiB |")
     return "\n".join(lines)

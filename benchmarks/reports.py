@@ -2,7 +2,8 @@
 
 The reports are real: one actor trains phones with the model in question, and its report, with other numbers in it, is
 what each of the others sends. The actors are not: two processes answer for all of them, by the same messages through
-Ray, so that the driver can't tell. What is measured is the driver: its own CPU time and memory.
+Ray, so that the driver can't tell. What is measured is the driver: its own CPU time and memory. Then the same once more
+with real aggregators, each of which adds up for its part of the actors, as on a cluster of several nodes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +36,13 @@ import ray
 import fedray
 from fedray.data.shards import Dataset, prepare
 from fedray.federation.driver import cohort_rule, run_spec
-from fedray.fleet.engine import InlineEngine
+from fedray.fleet.aggregator import NodeAggregator
+from fedray.fleet.engine import InlineEngine, OnStarted
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.messages import Order, Report, RunSpec, Train
 from fedray.fleet.placement import Placement, place
 from fedray.fleet.ray_engine import RayEngine
+from fedray.fleet.relays import Relays
 from fedray.learning.models import flat_weights
 from fedray.parts import initial_network
 
@@ -45,7 +50,8 @@ MODELS = {561: (20, 20), 92_401: (300, 300)}
 """Widths of hidden layers by D."""
 
 CROWDS = 2
-WARM_UP = 100  # reports before anything is measured
+WARM_UP = 99  # reports before anything is measured
+KEYS = ("actors", "seconds", "driver_cpu_seconds", "mib_in", "driver_mib")
 
 
 @ray.remote(num_cpus=0)
@@ -64,33 +70,64 @@ class Crowd:
         """As a phone actor says that it has started."""
 
 
+@dataclass(frozen=True)
 class Member:
-    """The handle of one actor, as the engine uses it."""
+    """The handle of one actor, as the engine and the aggregators use it."""
 
-    def __init__(self, crowd: Any, actor: int) -> None:
-        self.perform, self.ready = (Call(method, actor) for method in (crowd.perform, crowd.ready))
+    crowd: Any
+    actor: int
+
+    @property
+    def perform(self) -> Call:
+        """To be asked by `.remote`."""
+        return Call(self.crowd.perform, self.actor)
+
+    @property
+    def ready(self) -> Call:
+        """To be asked by `.remote`."""
+        return Call(self.crowd.ready, self.actor)
 
 
+@dataclass(frozen=True)
 class Call:
     """A method of one actor."""
 
-    def __init__(self, method: Any, actor: int) -> None:
-        self.method, self.actor = method, actor
+    method: Any
+    actor: int
 
     def remote(self, *arguments: Any) -> Any:
         """Ask the crowd in the actor's name."""
         return self.method.remote(self.actor, *arguments)
 
 
+class HereRelays(Relays):
+    """Aggregators of nodes that are all this machine."""
+
+    def _aggregator(self, node: str) -> Any:
+        if node not in self._aggregators:
+            aggregator: Any = NodeAggregator
+            self._aggregators[node], self._told[node] = aggregator.remote(self.deadline), {}
+        return self._aggregators[node]
+
+
 class CrowdEngine(RayEngine):
-    """The engine of every run on Ray, but for the actors' processes."""
+    """The engine of every run on Ray, but for the actors' processes and for what it takes to be nodes."""
 
     def __init__(self, report: Report) -> None:
         super().__init__("local", 0)
         crowd: Any = Crowd
-        self.crowds = [crowd.remote(report) for _ in range(CROWDS)]
+        self.crowds, self.pretended = [crowd.remote(report) for _ in range(CROWDS)], 1
+        self._relays = HereRelays(self._calls.deadline, lambda actor: self._actors[actor])
 
-    def _actor(self, number: int, *_: Any) -> Any:
+    def start(self, placement: Placement, dataset: Dataset, on_started: OnStarted) -> None:
+        """Start all actors, and spread them over as many nodes as are pretended."""
+        super().start(placement, dataset, on_started)
+        if self.pretended > 1:
+            step = -(-placement.actors // self.pretended)
+            self._where = [f"node {actor // step}" for actor in range(placement.actors)]
+            self._held = Counter(self._where)
+
+    def _actor(self, number: int) -> Any:
         return Member(self.crowds[number % CROWDS], number)
 
     def stop(self) -> None:
@@ -139,8 +176,16 @@ def _weights(experiment: fedray.Experiment) -> dict[str, Any]:
     return {"weights": flat_weights(initial_network(experiment)).numpy()}
 
 
-def rounds_of(width: int, sizes: Sequence[int], repeats: int, home: Path) -> list[dict[str, Any]]:
-    """One order to fleets of so many actors each, and all their reports added up; checked to the last bit."""
+def rounds_of(width: int, sizes: Sequence[int], repeats: int, nodes: int, home: Path) -> list[dict[str, Any]]:
+    """One order to fleets of so many actors each, and all their reports added up; checked to the last bit.
+
+    Args:
+        width: D, of `MODELS`.
+        sizes: Actors.
+        repeats: Rounds of each size.
+        nodes: Whose aggregators add up first, in a second round; 1: there is none.
+        home: For rows.
+    """
     experiment = fedray.Experiment(
         name="reports", home=home, data={"people": 1_000, "phones": 10, "days": 50}, model={"hidden": MODELS[width]}
     )
@@ -150,14 +195,16 @@ def rounds_of(width: int, sizes: Sequence[int], repeats: int, home: Path) -> lis
     spec, work = run_spec(experiment, dataset, "reports", home), Train(cohort_rule(experiment, dataset.phones))
     samples, engine = [], CrowdEngine(report)
     try:
-        for actors in [WARM_UP, *sorted([*sizes] * repeats)]:
+        plan = [(size, over) for over in dict.fromkeys((1, nodes)) for size in [WARM_UP, *sorted([*sizes] * repeats)]]
+        for actors, engine.pretended in plan:
             fleet = Fleet(engine, Placement(actors, 1, ""), dataset)  # not ended: the engine goes on with the next
             fleet.prepare(spec)
-            samples.append({"weights": width, "actors": actors, **_measured(fleet, work, _weights(experiment), report)})
+            taken = _measured(fleet, work, _weights(experiment), report)
+            samples.append({"weights": width, "actors": actors, "nodes": engine.pretended, **taken})
             print(f"D = {width:,}: {samples[-1]}", file=sys.stderr)
     finally:
         engine.stop()
-    return samples[1:]
+    return [sample for sample in samples if sample["actors"] != WARM_UP]
 
 
 def _measured(fleet: Fleet, work: Train, arrays: dict[str, Any], report: Report) -> dict[str, float]:
@@ -177,7 +224,7 @@ def _measured(fleet: Fleet, work: Train, arrays: dict[str, Any], report: Report)
     }
 
 
-def reports(place_: Place, sizes: Sequence[int], widths: Sequence[int], repeats: int) -> None:
+def reports(place_: Place, sizes: Sequence[int], widths: Sequence[int], repeats: int, nodes: int) -> None:
     """The `reports` measurement.
 
     Args:
@@ -185,20 +232,25 @@ def reports(place_: Place, sizes: Sequence[int], widths: Sequence[int], repeats:
         sizes: Actors.
         widths: D, of `MODELS`.
         repeats: Rounds of each size.
+        nodes: Whose aggregators add up before the driver does, beside rounds without.
     """
     with tempfile.TemporaryDirectory(dir=place_.home) as home:
-        samples = [one for width in widths for one in rounds_of(width, sizes, repeats, Path(home).absolute())]
-    summary = {str(width): _summary([s for s in samples if s["weights"] == width], sizes) for width in widths}
+        samples = [one for width in widths for one in rounds_of(width, sizes, repeats, nodes, Path(home).absolute())]
+    summary = {}
+    for width in widths:
+        straight, added = ([s for s in samples if (s["weights"], s["nodes"]) == (width, over)] for over in (1, nodes))
+        summary[str(width)] = {**_summary(straight, sizes), "by_nodes": {"nodes": nodes, **_summary(added, sizes)}}
     record("reports", place_, samples, summary)
     columns = ("actors", "s", "driver CPU, s", "in, MiB", "driver, MiB")
     for width in widths:
+        for s, how in ((summary[str(width)], "straight"), (summary[str(width)]["by_nodes"], f"by {nodes} nodes")):
+            title = f"reports of {width:,} weights, {how}: slope of the driver's CPU {s['slope']:.2f}"
+            show(title, columns, [list(row) for row in zip(*(s[key] for key in KEYS), strict=True)])
+    series = {}
+    for width in widths:
         s = summary[str(width)]
-        title = f"reports of {width:,} weights: slope of the driver's CPU {s['slope']:.2f}"
-        keys = ("actors", "seconds", "driver_cpu_seconds", "mib_in", "driver_mib")
-        show(title, columns, [list(row) for row in zip(*(s[key] for key in keys), strict=True)])
-    series = {
-        f"{width:,} weights": (list(sizes), summary[str(width)]["driver_cpu_seconds"]) for width in widths
-    }  # fmt: skip
+        series[f"{width:,} weights"] = (list(sizes), s["driver_cpu_seconds"])
+        series[f"{width:,} weights, added up on {nodes} nodes"] = (list(sizes), s["by_nodes"]["driver_cpu_seconds"])
     first = series[f"{widths[0]:,} weights"][1][0]
     series["slope 1"] = (list(sizes), [first * size / sizes[0] for size in sizes])
     figures.lines(

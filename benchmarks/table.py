@@ -60,7 +60,8 @@ def _reports(s: Summary) -> str:
     return "; ".join(
         f"{int(width):,} weights: {found['driver_cpu_seconds'][-1]:.1f} s of the driver's CPU, slope "
         f"{found['slope']:.2f}, {found['driver_mib'][-1] - found['driver_mib'][0]:.0f} MiB more than with "
-        f"{found['actors'][0]:,}"
+        f"{found['actors'][0]:,}; {found['by_nodes']['driver_cpu_seconds'][-1]:.1f} s where "
+        f"{found['by_nodes']['nodes']} nodes add up first"
         for width, found in s.items()
     )
 
