@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-PHONES = 10_000
+PHONES, NODES = 10_000, 200  # of the cluster on paper
+MIB = 2**20
 SHARE_OF_MEMORY = 0.9  # as in fedray.needs: Ray ends actors when a node comes near its limit
 NODE_MIB = 1024  # the operating system, Ray's own processes, the object store
 IDLE_SHARE = 0.5  # of a node's CPUs that idle workers may take; the rest trains
@@ -58,6 +59,19 @@ def phones(worker: Worker, cpus: int, gib: int) -> tuple[int, str]:
     return min(by_memory, by_cpu), "memory" if by_memory <= by_cpu else "CPU"
 
 
+def workers_block() -> str:
+    """What a worker takes, in Markdown."""
+    rows = {
+        "memory of its own (PSS)": lambda worker: f"{worker.mib:g} MiB",
+        "what they share, once a node": lambda worker: f"{worker.node_mib:g} MiB" if worker.node_mib else "",
+        "of a core while idle": lambda worker: f"{worker.idle:.1%}",
+        "starts a second and core": lambda worker: f"{worker.starts:g}",
+        "measured by": lambda worker: worker.by,
+    }
+    lines = [f"| {what} | {value(LIGHT)} | {value(PLAIN)} |" for what, value in rows.items()]
+    return "\n".join(["| a worker | light | plain |", "|---|---:|---:|", *lines])
+
+
 def block() -> str:
     """The table in Markdown."""
     head = f"nodes for {PHONES:,}"
@@ -100,3 +114,26 @@ def reports_block(results: Path) -> str:
                 cells = (f"{int(width):,}", f"{actors:,}", who, f"{cpu:.2f} s", each, f"{mib:,.1f} MiB")
                 lines.append(f"| {' | '.join(cells)} | {memory:,.0f} MiB |")
     return "\n".join(lines)
+
+
+def paper_block(results: Path) -> str:
+    """What a round of all phones would move on a cluster that nobody has tried, in Markdown."""
+    file = results / "reports.json"
+    if not file.exists():
+        return "Not measured yet."
+    found = json.loads(file.read_text())["summary"]
+    rows: dict[str, list[str]] = {}
+    for width, s in found.items():
+        sent, report = 4 * int(width), s["mib_in"][0] * MIB / s["actors"][0]
+        each = s["driver_cpu_seconds"][0] / s["actors"][0]
+        numbers = {
+            f"weights out, once a node (4 bytes a weight x {NODES})": f"{sent * NODES / MIB:,.1f} MiB",
+            f"reports in, added up on nodes (a report x {NODES})": f"{report * NODES / MIB:,.1f} MiB",
+            f"the same without adding up on nodes (x {PHONES:,})": f"{report * PHONES / MIB:,.0f} MiB",
+            f"the driver's CPU (that of a report x {NODES})": f"{each * NODES:.2f} s",
+            f"CPU of each node's aggregator (x {PHONES // NODES})": f"{each * PHONES / NODES:.2f} s",
+        }
+        for what, number in numbers.items():
+            rows.setdefault(what, []).append(number)
+    head = [f"| | {' | '.join(f'{int(width):,} weights' for width in found)} |", f"|---|{'---:|' * len(found)}"]
+    return "\n".join([*head, *(f"| {what} | {' | '.join(numbers)} |" for what, numbers in rows.items())])

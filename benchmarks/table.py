@@ -145,7 +145,8 @@ def expected_block(results: Path) -> str:
 def rewrite(results: Path, page: Path = README, scaling: Path = SCALING) -> None:
     """Put the tables between their marks on the pages."""
     _put(page, {"results": block(results), "profile": profile_block(results), "expected": expected_block(results)})
-    _put(scaling, {"reports": nodes.reports_block(results), "nodes": nodes.block()})
+    _put(scaling, {"reports": nodes.reports_block(results), "paper": nodes.paper_block(results)})
+    _put(scaling, {"workers": nodes.workers_block(), "nodes": nodes.block()})
 
 
 def _put(page: Path, blocks: Mapping[str, str]) -> None:
