@@ -184,7 +184,7 @@ def _result(client: MlflowClient, run: MlflowRun, *, must: bool) -> RunResult | 
         run_id=run_id,
         experiment=_experiment(client, run),
         metrics=said["metrics"],
-        points=_points(client, run),
+        points=tuple(point for point in _points(client, run) if not point.metric.startswith(WATCHED)),
         weights=weights,
         model=_model(client, run),
         seconds=said["seconds"],
@@ -201,7 +201,6 @@ def _points(client: MlflowClient, run: MlflowRun) -> tuple[Point, ...]:
     recorded = [
         (metric.step, metric.timestamp, metric.key, metric.value)
         for name in run.data.metrics
-        if not name.startswith(WATCHED)
         for metric in client.get_metric_history(run.info.run_id, name)
     ]
     return tuple(Point(step, name, value) for step, _, name, value in sorted(recorded, key=lambda point: point[:3]))
