@@ -132,7 +132,7 @@ def actors(
 @app.command()
 def reports(
     sizes: Annotated[str, typer.Option(help="Actors, with commas between.")] = "1000,3000,10000",
-    weights: Annotated[str, typer.Option(help="Of the models: 561 or 92401.")] = "561,92401",
+    weights: Annotated[str, typer.Option(help="Of the models: 561, 23701 or 92401.")] = "561,23701",
     repeats: Annotated[int, typer.Option(help="Rounds of each size.")] = 3,
     nodes: Annotated[int, typer.Option(help="Aggregators that add up first, beside rounds without.")] = 20,
     home: Home = SCRATCH, out: Out = None, quick: Quick = False,

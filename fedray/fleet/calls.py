@@ -25,6 +25,10 @@ DEATHS = (
 GATHERED_AT_ONCE = 64
 """Answers a `ray.wait`: its cost grows with the number of references (0.19 s for 1,000), so few calls take many."""
 
+LOOKED_AT = 512
+"""Answers that are waited for together, those that were asked for first, unless none of them comes: ten thousand that
+come one by one would else be looked through ten thousand times."""
+
 STARTING = 120.0
 """Seconds that a new process may take on top of the deadline before its first answer: on a busy machine, importing
 torch for many actors at once has taken a minute."""
@@ -116,10 +120,13 @@ def ready(references: list[Any], seconds: float) -> list[Any]:
     """Those that are there, after waiting for the first of them for so long at most."""
     if not references:
         return []
-    done, _ = ray.wait(references, num_returns=1, timeout=seconds)
-    if done and len(references) > 1:
-        done, _ = ray.wait(references, num_returns=min(GATHERED_AT_ONCE, len(references)), timeout=0.0)
-    return list(done)
+    for looked_at in (references[:LOOKED_AT], references):
+        done, _ = ray.wait(looked_at, num_returns=1, timeout=seconds)
+        if done:
+            done, _ = ray.wait(looked_at, num_returns=min(GATHERED_AT_ONCE, len(looked_at)), timeout=0.0)
+            return list(done)
+        seconds = 0.0
+    return []
 
 
 def each_death_once(events: list[Any]) -> list[Any]:
