@@ -209,7 +209,7 @@ class TestMistakes:
 
 
 class TestPlan:
-    SIZES = ("phones", "actors", "phones_per_actor", "nodes", "memory_bytes", "bytes_a_round")
+    SIZES = ("phones", "actors", "phones_per_actor", "nodes", "placed", "memory_bytes", "bytes_a_round")
 
     def test_json(self, planned):
         assert list(planned) == [
