@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,22 +114,23 @@ def run(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False
 @app.command(epilog="Example: fedray plan experiments/notebook.yaml --set fleet.phones_per_actor=1")
 @reported
 def plan(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False) -> None:
-    """Check an experiment and run nothing: phones and actors, memory, data volume a round, minutes expected.
+    """Check an experiment and run nothing: phones and actors, memory, data volume a round; minutes, node-hours, money.
 
     Ends with exit code 3, and names the knob to change, where it would not fit.
     """
     experiment = Experiment.from_yaml(path, parse_overrides(settings or []))
+    from fedray.forecast import NOTHING, forecast
     from fedray.planning import plan as plan_experiment
-    from fedray.probe import probe
     from fedray.terminal.tables import show_plan
 
     with screen.kept_for_results():
+        began = time.perf_counter()
         planned = plan_experiment(experiment)
-        seconds = probe(experiment, planned.placement, planned.cluster.cpus, planned.compiling) if planned.fits else {}
+        expected = forecast(planned, time.perf_counter() - began) if planned.fits else None
     if as_json:
-        screen.print_json({**planned.as_json(), "seconds": seconds})
+        screen.print_json({**planned.as_json(), **(expected.as_json() if expected else NOTHING)})
         raise typer.Exit(0 if planned.fits else WouldNotFit.exit_code)
-    show_plan(planned, seconds)
+    show_plan(planned, expected)
     planned.refuse()
 
 

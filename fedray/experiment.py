@@ -98,7 +98,7 @@ def one_run(
         clock: Knows how long the shared stages took.
         hooks: The user's.
     """
-    clock.watch.run(name, experiment.learning.rounds)
+    clock.watch.run(name, experiment.learning.rounds, record.id)
     network = initial_network(experiment)
     driver = Driver(experiment, fleet, record.id, experiment.home / "runs" / record.id, program)
     with clock.stage("standardise"):
@@ -215,12 +215,12 @@ def recorded(
 
 def recorder(driver: Driver, record: Run) -> Callable[..., None]:
     """A hook that sends to the record what points there are since it was last called."""
-    sent = 0
+    sent = watched = 0
 
     def on_round(context: RoundContext | None = None) -> None:
-        nonlocal sent
-        record.log(driver.points[sent:])
-        sent = len(driver.points)
+        nonlocal sent, watched
+        record.log([*driver.points[sent:], *driver.watched[watched:]])
+        sent, watched = len(driver.points), len(driver.watched)
 
     return on_round
 

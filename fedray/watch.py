@@ -17,8 +17,8 @@ class Watch:
     def progress(self, done: int, of: int) -> None:
         """How far the stage has come, where it can tell: actors started, blocks of rows written."""
 
-    def run(self, name: str, rounds: int) -> None:
-        """A run begins: `main`, or a variant."""
+    def run(self, name: str, rounds: int, run_id: str = "") -> None:
+        """A run begins: `main`, or a variant; the id is that of its record."""
 
     def round(self, context: RoundContext) -> None:
         """A round has ended."""

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fedray.federation.driver import RoundContext
+from fedray.terminal.progress import LineWatch
 from fedray.tracking import store
 
 ROOT = Path(__file__).parents[1]
@@ -135,3 +137,23 @@ def test_the_page_of_mlflow_ends_with_ctrl_c(folder):
     assert started.process.stdout.readline() == "MLflow is at http://127.0.0.1:5987 (Ctrl-C ends it)\n"
     code, _ = started.interrupted(lambda: started.process.send_signal(signal.SIGINT))
     assert code == 0
+
+
+def test_what_is_said_in_a_round_carries_the_runs_id_and_the_round(capsys):
+    watch = LineWatch()
+    watch.stage("start")
+    watch.run("main", 20, "0f3a5c7e" * 4)
+    watch.say("before the first round")
+    watch.round(RoundContext(6, 20, {"train_loss": 0.5}, 2.0, 9, 0, None))
+    watch.say("actor 3 died")
+    watch.stage("baselines")
+    said = [line.split(" s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        "start",
+        f"main, 20 rounds, run {'0f3a5c7e' * 4}",
+        "[0f3a5c7e]  before the first round",
+        said[3],
+        "[0f3a5c7e round 7]  actor 3 died",
+        "baselines",
+    ]
+    assert said[3].startswith("[0f3a5c7e round 6]  main 6/20: loss 0.5000, 4.5 phones/s")

@@ -24,13 +24,14 @@ from fedray.federation.programs import compiled_folder
 from fedray.federation.scores import Scores, scores
 from fedray.federation.state import RunState
 from fedray.fleet.cohort import CohortRule
-from fedray.fleet.fleet import Fleet, Gathered
+from fedray.fleet.fleet import Fleet
+from fedray.fleet.gathering import Gathered
 from fedray.fleet.held import Keeping
 from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, RunSpec, Train, Visit
 from fedray.learning.metrics import metrics_for
 from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Scaling, scaling_from_sums
-from fedray.result import Point
+from fedray.result import WATCHED, Point
 from fedray.strategies.registry import strategy
 from fedray.strategies.strategy import Cohort, Server
 from fedray.sums import Grid, from_limbs
@@ -52,6 +53,7 @@ class RoundContext:
         phones: That trained and were added up.
         lost: Phones that dropped out.
         state: After the round.
+        bytes_in: Of the reports on training that arrived at the driver.
     """
 
     round: int
@@ -61,6 +63,7 @@ class RoundContext:
     phones: int
     lost: int
     state: RunState
+    bytes_in: int = 0
 
 
 Hook: TypeAlias = Callable[[RoundContext], "Mapping[str, float] | Stop | None"]
@@ -76,6 +79,7 @@ class Round:
     phones: int
     lost: int
     seconds: float
+    bytes_in: int = 0
 
 
 class Driver:
@@ -87,6 +91,10 @@ class Driver:
         run: Names the run to the actors, and its folder.
         folder: For broadcast weights that are kept, and phones' private vectors.
         program: The local round as recorded, if it is to be compiled.
+
+    Attributes:
+        points: Every metric of every round, the hooks' included.
+        watched: What else is recorded of each round of training: live actors, lost phones, bytes, speed.
     """
 
     def __init__(
@@ -109,6 +117,7 @@ class Driver:
         self.speeds: list[float] = []
         self.lost_phones = 0
         self.points: list[Point] = []
+        self.watched: list[Point] = []
         self.scores = Scores({})
 
     def begin(self, weights: torch.Tensor) -> RunState:
@@ -168,8 +177,9 @@ class Driver:
 
     def train_round(self, state: RunState) -> Round:
         """Broadcast, train on the phones, add up, step: the state after one more round."""
-        began = time.perf_counter()
         number = state.round + 1
+        self.fleet.settle(number)
+        began = time.perf_counter()
         arrays = self._broadcast(state.server, number)
         if self.strategy.hops:
             gathered = self.fleet.visit(Visit(self.cohort), arrays, number)
@@ -183,7 +193,8 @@ class Driver:
         self.seconds["train"] += seconds
         self.speeds.append(phones / seconds)
         self.lost_phones += len(gathered.lost)
-        return Round(replace(state, round=number, server=server), loss, phones, len(gathered.lost), seconds)
+        after = replace(state, round=number, server=server)
+        return Round(after, loss, phones, len(gathered.lost), seconds, gathered.bytes_in)
 
     def evaluate(self, state: RunState) -> dict[str, float]:
         """The scores of the global model on all phones' rows of both splits."""
@@ -239,12 +250,26 @@ class Driver:
         """Record a round's metrics, tell all hooks, record theirs; whether one of them wants to stop."""
         measured = dict(measured)
         self._record(done.state.round, measured)
-        context = RoundContext(done.state.round, rounds, measured, done.seconds, done.phones, done.lost, done.state)
+        self._watch(done)
+        context = RoundContext(
+            done.state.round, rounds, measured, done.seconds, done.phones, done.lost, done.state, done.bytes_in
+        )
         answers = [_answer(hook, context) for hook in hooks]
         for answer in answers:
             if isinstance(answer, Mapping):
                 self._record(done.state.round, answer)
         return any(isinstance(answer, Stop) for answer in answers)
+
+    def _watch(self, done: Round) -> None:
+        if done.seconds == 0:
+            return  # nothing has been trained yet
+        numbers = {
+            "live_actors": self.fleet.live_actors,
+            "lost_phones": done.lost,
+            "bytes_to_driver": done.bytes_in,
+            "phones_per_second": done.phones / done.seconds,
+        }
+        self.watched += [Point(done.state.round, WATCHED + name, float(value)) for name, value in numbers.items()]
 
     def _record(self, number: int, measured: Mapping[str, float]) -> None:
         self.points += [Point(number, name, float(value)) for name, value in measured.items()]

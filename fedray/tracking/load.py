@@ -16,7 +16,7 @@ import yaml
 
 from fedray.config import Experiment
 from fedray.errors import Problem, UserMistake
-from fedray.result import Point, Result, RunResult
+from fedray.result import WATCHED, Point, Result, RunResult
 from fedray.tracking import model as saved
 from fedray.tracking import store
 from fedray.tracking.describe import OBJECT
@@ -184,7 +184,7 @@ def _result(client: MlflowClient, run: MlflowRun, *, must: bool) -> RunResult | 
         run_id=run_id,
         experiment=_experiment(client, run),
         metrics=said["metrics"],
-        points=_points(client, run),
+        points=tuple(point for point in _points(client, run) if not point.metric.startswith(WATCHED)),
         weights=weights,
         model=_model(client, run),
         seconds=said["seconds"],
