@@ -203,9 +203,7 @@ class Checkpoints:
                 if vectors_of(self._storage.read(name))[1] != digest:
                     raise Damaged(f"{name} is another one")
         except (Damaged, FileNotFoundError) as damage:
-            self.say(
-                f"checkpoint of round {number} in {self.place} is damaged ({_line(damage)}); taking the one before"
-            )
+            self.say(f"checkpoint of round {number} is damaged ({_line(damage)}); going on from the one before")
             self._storage.remove(_manifest_name(number))
             return None
         then, now = manifest["made_with"], self._about["made_with"]
