@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -284,10 +284,14 @@ class TestRefused:
         assert f"is being run by process {os.getpid()} on " in asked[0]
 
     def test_a_lock_of_a_dead_process_holds_nobody_up(self, tmp_path: Path) -> None:
-        code = "import os, sys, pathlib; from fedray.tracking.alone import Alone; a = Alone(pathlib.Path(sys.argv[1])); os._exit(9)"
-        died = subprocess.run([shutil.which("python3") or "python3", "-c", code, str(tmp_path)], check=False)
+        program = (
+            "import os, pathlib, signal, sys; from fedray.tracking.alone import Alone; "
+            "held = Alone(pathlib.Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        died = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+        assert died.returncode == -signal.SIGKILL
+        assert "process" in (tmp_path / "driver.lock").read_text()
         Alone(tmp_path).release()
-        assert died.returncode
 
     def test_no_such_run(self, home: Path) -> None:
         with pytest.raises(UserMistake, match="must be the id of a recorded run"):

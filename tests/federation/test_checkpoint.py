@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on(
 
     def fill(context: RoundContext) -> None:
         if context.round == 3:
-            with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
+            with filler.open("wb", buffering=0) as file, suppress(OSError):
                 while True:
                     file.write(bytes(4096))
         if context.round == 4:
