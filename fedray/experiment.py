@@ -138,7 +138,7 @@ def trained(
     driver: Driver, state: RunState, record: Run, checkpoints: Checkpoints, watch: Watch, hooks: Iterable[Hook]
 ) -> RunState:
     """The state after all rounds; points are sent to the record as they come, checkpoints written as they are due."""
-    send_points = recorder(driver, record)
+    send_points = recorder(driver, record, watch)
     try:
         with checkpoints.writing(driver.progress) as after_round:
             rounds = driver.experiment.learning.rounds
@@ -246,14 +246,20 @@ def recorded(
     record.finish("FINISHED")
 
 
-def recorder(driver: Driver, record: Run) -> Callable[..., None]:
-    """A hook that sends to the record what points there are since it was last called."""
+def recorder(driver: Driver, record: Run, watch: Watch) -> Callable[..., None]:
+    """A hook that sends to the record what points there are since it last could."""
     sent = 0
 
     def on_round(context: RoundContext | None = None) -> None:
         nonlocal sent
-        record.log(driver.points[sent:])
-        sent = len(driver.points)
+        try:
+            record.log(driver.points[sent:])
+        except OSError as error:
+            watch.say(
+                f"points could not be recorded ({error}); the run goes on, and they are recorded when they can be"
+            )
+        else:
+            sent = len(driver.points)
 
     return on_round
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from mlflow import MlflowClient
-from small_fleets import experiment
+from small_fleets import experiment, wait_until
 from warm_shell import WarmShell, warm_shell
 
 import fedray
@@ -49,6 +50,8 @@ MOMENTS = {
     "before the first checkpoint": ("open", r"/\.broadcast-000002.*partial$", 0),
     "after the last round": ("open", r"/result\.json$", 6),
 }
+OFTEN = ("half of its state written", "its manifest written, not in its place", "in a round, one actor done")
+"""Moments that are tried whenever tests run; the others are slow tests."""
 
 
 class Heard(Watch):
@@ -79,6 +82,12 @@ def steps(home: Path, run_id: str) -> dict[str, list[int]]:
     store = client(home)
     metrics = store.get_run(run_id).data.metrics
     return {name: [point.step for point in store.get_metric_history(run_id, name)] for name in metrics}
+
+
+def alive(sessions: list[str]) -> list[str]:
+    """Command lines of processes of some Ray sessions."""
+    lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    return [line[:200] for line in lines if any(session in line and "/ray/session_" in line for session in sessions)]
 
 
 def interrupted_at(round_number: int) -> Any:
@@ -134,7 +143,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmShell]:
 class TestKilled:
     """SIGKILL, at a moment that the process itself recognises."""
 
-    @pytest.mark.parametrize("moment", MOMENTS, ids=lambda name: name.replace(" ", "-"))
+    @pytest.mark.parametrize(
+        "moment",
+        [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in MOMENTS],
+        ids=lambda name: name.replace(" ", "-"),
+    )
     def test_it_ends_as_the_undisturbed_run(self, moment: str, shell: WarmShell, home: Path, undisturbed: Any) -> None:
         event, pattern, reached = MOMENTS[moment]
         died = shell.fedray(
@@ -155,6 +168,24 @@ class TestKilled:
         assert client(home).get_run(run_id).info.status == "FINISHED"
         assert fedray.load(run_id, home=home).only.weights_sha256 == undisturbed.weights_sha256
         assert not [path for path in (home / "runs").rglob("*") if "partial" in path.name]
+
+    @pytest.mark.slow
+    def test_with_phones_in_ray_actors(self, shell: WarmShell, home: Path, undisturbed: Any) -> None:
+        on_ray = ("--set", "fleet.engine=ray")
+        event, pattern, _ = MOMENTS["its state written, no manifest"]
+        died = shell.fedray("run", "small.yaml", "--set", f"home={home}", *on_ray, moment=(event, pattern))
+        assert died.code == -signal.SIGKILL, died.err
+        done = shell.fedray(
+            "resume", only_run(home), "--home", str(home), "--set", "fleet.phones_per_actor=3", "--json"
+        )
+        assert done.code == 0, done.err
+        assert "main goes on after round 2 of 6" in done.err
+        (found,) = json.loads(done.out)["runs"].values()
+        assert found["weights_sha256"] == undisturbed.weights_sha256
+        assert found["fleet"]["actors"] == 3
+        assert steps(home, found["run_id"]) == steps(undisturbed.experiment.home, undisturbed.run_id)
+        sessions = [f"_{ended.process}/" for ended in (died, done)]  # Ray names them by time and driver
+        wait_until(lambda: not alive(sessions), 120, lambda: f"the end of {alive(sessions)}")
 
     def test_the_command_line_goes_on_and_says_when_there_is_nothing_left(
         self, shell: WarmShell, home: Path, undisturbed: Any
@@ -199,6 +230,7 @@ class TestGoingOn:
         assert again.experiment.fleet.phones_per_actor == 9
         assert again.experiment.learning.compile == "off"
 
+    @pytest.mark.slow
     def test_variants_that_have_finished_are_taken_from_the_record(self, home: Path, shared_home: Path) -> None:
         variants = {name: {"federation.strategy": name} for name in ("fedavg", "scaffold", "sequential")}
         asked = experiment(learning__rounds=4, fleet__checkpoint_every=2, baselines=["mean"], variants=variants)
@@ -225,6 +257,7 @@ class TestGoingOn:
         left = {item.path for item in client(home).list_artifacts(before["small"])}
         assert {"report.md", "curves.png", "summary.json"} <= left
 
+    @pytest.mark.slow
     def test_a_run_that_failed_goes_on_when_its_cause_is_gone(self, home: Path, undisturbed: Any) -> None:
         def lost(context: RoundContext) -> None:
             if context.round == 3:
@@ -236,6 +269,7 @@ class TestGoingOn:
         again = fedray.resume(only_run(home), home=home, hooks=[lambda context: None]).only
         assert again.weights_sha256 == undisturbed.weights_sha256
 
+    @pytest.mark.slow
     def test_a_hook_that_stops_the_run_is_asked_again(self, home: Path) -> None:
         def stop_at_four(context: RoundContext) -> Any:
             return Stop() if context.round == 4 else {"seen": context.round}
