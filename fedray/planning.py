@@ -11,6 +11,7 @@ import psutil
 from fedray.config import Experiment
 from fedray.data.expected import expected
 from fedray.errors import Problem, UserMistake, WouldNotFit
+from fedray.federation.checkpoint import refuse_unknown_place
 from fedray.federation.programs import Choice, choose
 from fedray.fleet.engine import Engine, InlineEngine
 from fedray.fleet.nodes import Node, spread
@@ -134,6 +135,7 @@ def plan(experiment: Experiment) -> Plan:
         UserMistake: With every problem of every variant.
     """
     weights = check_runs(experiment)
+    refuse_unknown_place(experiment)
     rows = expected(experiment.data, experiment.seed, used_columns(experiment))
     if getattr(experiment.data, "test_share", 0) == 1:
         allowed = "a share of 1 leaves no rows to train on; it is for fedray evaluate"

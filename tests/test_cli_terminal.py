@@ -125,8 +125,9 @@ def test_an_interrupted_run_is_killed_in_mlflow_and_leaves_nothing(terminal, fol
     else:
         code, processes = started.interrupted(lambda: started.process.send_signal(signal.SIGTERM))
     assert code == 130
-    last = screen(started.said).splitlines()[-1]
+    *_, last, mend = screen(started.said).splitlines()
     assert last == "interrupted: the run is marked as killed in MLflow, and all actors have ended"
+    assert re.fullmatch(r"    go on: fedray resume [0-9a-f]{32}", mend)
     assert "Traceback" not in started.said
     assert statuses(folder)[0] == "KILLED"
     assert processes > 4  # Ray's own, and the actors

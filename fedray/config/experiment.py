@@ -220,6 +220,17 @@ class Fleet(Section):
     price_per_hour: NotNegative | None = Field(
         None, description="what one node costs an hour, in any currency, for the money that plan expects; null: unknown"
     )
+    checkpoint_every: Annotated[int, Field(ge=0, strict=True)] = Field(
+        10, description="rounds between checkpoints, from which `fedray resume` goes on; 0: none are written"
+    )
+    checkpoints_kept: Count = Field(
+        2, description="newest checkpoints that are kept; two, so that one is whole if the other is damaged"
+    )
+    checkpoint_to: str | None = Field(
+        None,
+        description="folder or URI (`s3://bucket/runs`, whatever fsspec knows) for checkpoints and phones' private "
+        "vectors; null: in home, which must then outlive the machines",
+    )
 
 
 class Privacy(Section):

@@ -41,7 +41,8 @@ class RunSpec:
         days: How many days the data's time column has, for sums a day; 0: none are made.
         longest: Rows of the longest phone of all, by split.
         total_weight: Of all phones, for the grid of the sums.
-        memory_folder: Where phones keep private vectors from round to round.
+        memory_folder: Where phones keep private vectors from round to round, a path or a URI.
+        memory_kept_every: They stay there every so many rounds, for checkpoints; 0: never.
         shards: Where an actor's rows are, see `fleet.held`.
         mapped_folder: For `mapped`, where the files are.
         program: The local round as recorded, if it is compiled.
@@ -59,6 +60,7 @@ class RunSpec:
     longest: Mapping[str, int]
     total_weight: int
     memory_folder: str
+    memory_kept_every: int
     shards: Literal["resident", "mapped", "made"]
     mapped_folder: str
     program: AnyProgram | None

@@ -212,7 +212,7 @@ class PreparedRun:
             loss=loss,
             metrics=metrics.metrics_for(spec.task.loss, spec.task.metrics),
             local_round=local_round,
-            memory=Memory(Path(spec.memory_folder), first, last, width),
+            memory=Memory(spec.memory_folder, first, last, width, spec.memory_kept_every),
             device=device,
             source=source,
             held=known or held(spec.shards, source, scaling, ids, device, Path(spec.mapped_folder)),

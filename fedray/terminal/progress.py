@@ -50,6 +50,7 @@ class StopWatch(Watch):
         self.recording = False
         self._began = self._stage_began = self._run_began = time.perf_counter()
         self._stage = ""
+        self._before: int | None = None  # rounds that were done when this run began, or was gone on with
 
     @property
     def total(self) -> float:
@@ -70,15 +71,17 @@ class StopWatch(Watch):
 
     def run(self, name: str, rounds: int, run_id: str = "") -> None:
         """A run begins."""
-        self.recording = True
+        self.recording, self._before = True, None
 
     def rounded(self, context: RoundContext) -> str:
         """A round in words: its loss, phones a second, time left."""
+        if self._before is None:
+            self._before = max(context.round - 1, 0)
+            self._run_began = time.perf_counter() - context.seconds
         if context.round == 0:
-            self._run_began = time.perf_counter()
             return "before the first round"
         spent = time.perf_counter() - self._run_began
-        left = spent / context.round * (context.rounds - context.round)
+        left = spent / (context.round - self._before) * (context.rounds - context.round)
         said = [f"loss {context.metrics.get('train_loss', float('nan')):.4f}"]
         if context.seconds > 0:
             said.append(f"{count(context.phones / context.seconds)} phones/s")
