@@ -1,0 +1,118 @@
+"""A cluster over three hosts of our own, an experiment for it, and what it comes to undisturbed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import fedray
+from benchmarks.hosts.cluster import Cluster
+from benchmarks.hosts.driver import Driver
+from benchmarks.hosts.gated import Gate
+from benchmarks.hosts.network import Host, Network, NoNetwork, namespaces, wait_until
+
+ROUNDS = 10  # the driver says a line a tenth of a run
+STEPS_A_ROUND = 2  # twelve days in batches of ten
+STEPS_BEFORE = 2  # an actor tries the network on made-up rows when it is prepared
+ACTORS = 3
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    try:
+        started = Network(["head", "one", "two"]).__enter__()
+    except NoNetwork as error:
+        pytest.skip(str(error))
+    mine = [host.namespace for host in started.hosts.values()]
+    yield started
+    started.close()
+    assert not set(mine) & set(namespaces())
+
+
+@pytest.fixture(scope="session")
+def started_cluster(network: Network) -> Iterator[Cluster]:
+    """Afterwards no process is left on any host."""
+    with tempfile.TemporaryDirectory(prefix="fh") as folder, Cluster(network, Path(folder)) as cluster:
+        yield cluster
+        for host in network.hosts.values():
+            host.kill()
+        assert {name: host.pids() for name, host in network.hosts.items()} == dict.fromkeys(network.hosts, set())
+
+
+@pytest.fixture
+def cluster(started_cluster: Cluster) -> Cluster:
+    """All its nodes are there, and nothing but Ray runs on them."""
+    started_cluster.repair()
+    return started_cluster
+
+
+def asked(gate: Path, **knobs: Any) -> dict[str, Any]:
+    """Twelve phones, ten rounds, SCAFFOLD: phones with vectors of their own, which must survive as well."""
+    sections: dict[str, Any] = {
+        "name": "hosts",
+        "data": {"people": 300, "days": 12, "phones": 12},
+        "model": {"name": "benchmarks.hosts.gated:GatedNet", "gate": str(gate)},
+        "learning": {"rounds": ROUNDS, "learning_rate": 0.05, "compile": "off"},
+        "federation": {"strategy": "scaffold", "participation": 0.9},
+        "fleet": {"engine": "ray", "shards": "resident", "phones_per_actor": 4},
+        "baselines": [],
+    }
+    for name, value in knobs.items():
+        section, _, knob = name.partition("__")
+        sections[section][knob] = value
+    return sections
+
+
+@pytest.fixture(scope="session")
+def undisturbed(shared_home: Path) -> str:
+    """`weights_sha256` of the run in one process, which no fault reaches."""
+    knobs = asked(Path("no-gate"), fleet__engine="inline")
+    return fedray.run(fedray.Experiment(home=shared_home, **knobs)).only.as_json()["weights_sha256"]
+
+
+class Trial:
+    """One disturbed run: its experiment's file, its gate in the middle of a round, its driver on the head."""
+
+    def __init__(self, cluster: Cluster, folder: Path, store: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        shutil.copy(store, folder / "mlflow.db")
+        self.gate = Gate(folder / "gate")
+
+    @contextmanager
+    def run(self, held_in: int | None, **knobs: Any) -> Iterator[Driver]:
+        """Start the driver; in round `held_in` all actors stand at the gate when this yields."""
+        step = STEPS_BEFORE + STEPS_A_ROUND * (held_in or 0)  # the last of the round's
+        knobs = {"model__step": step, "fleet__address": self.cluster.address, **knobs}
+        file = self.folder / "experiment.yaml"
+        file.write_text(yaml.safe_dump({"home": str(self.folder), **asked(self.gate.folder, **knobs)}))
+        if not held_in:
+            self.gate.open()
+        with self.command("run", str(file)) as driver:
+            if held_in:
+                wait_until(lambda: len(self.gate.waiting()) == ACTORS, 120, lambda: f"all at the gate: {driver.told()}")
+            yield driver
+
+    def worker_with_actors(self) -> Host:
+        """A host other than the driver's that holds phones."""
+        return next(host for host in self.cluster.workers if self.cluster.actors(host))
+
+    @contextmanager
+    def command(self, *words: str) -> Iterator[Driver]:
+        """Any of fedray's commands, on the head."""
+        with Driver(self.cluster.head, self.cluster.environment, list(words), self.folder) as driver:
+            try:
+                yield driver
+            finally:
+                self.gate.open()
+
+
+@pytest.fixture
+def trial(cluster: Cluster, tmp_path: Path, empty_store: Path) -> Trial:
+    return Trial(cluster, tmp_path, empty_store)
