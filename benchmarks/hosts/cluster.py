@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from benchmarks.hosts.network import Host, Network, status
 
@@ -24,6 +24,8 @@ HEALTH = {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "500",
     "RAY_health_check_failure_threshold": "3",
+    # Who has lost the head waits so long for it, in seconds; by default a minute.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
 ROOT = Path(__file__).parents[2]
 
@@ -35,14 +37,15 @@ class Cluster:
     Attributes:
         network: Started; the first host becomes the head.
         folder: For Ray's files, a folder a host; its path must be short, since sockets lie in it.
-        cpus: That each host says it has.
+        cpus: That each host but the head says it has. The head has none, so that no phones land there, as in the
+            clusters that fedray launches.
         store_bytes: Of each host's object store.
         settings: More environment variables for all hosts.
     """
 
     network: Network
     folder: Path
-    cpus: int = 1
+    cpus: int = 2
     store_bytes: int = 80 * MIB
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -63,7 +66,7 @@ class Cluster:
         """Where drivers and nodes find the head."""
         return f"{self.head.address}:{PORT}"
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         try:
             self.start([self.head])
             self.start(self.workers)
@@ -104,7 +107,7 @@ class Cluster:
             host.command(
                 sys.executable, "-m", "ray.scripts.scripts", "start", *place,
                 f"--node-ip-address={host.address}",
-                f"--num-cpus={self.cpus}",
+                f"--num-cpus={0 if host is self.head else self.cpus}",
                 f"--object-store-memory={self.store_bytes}",
                 f"--temp-dir={self.folder / host.name}",
                 "--include-log-monitor=false",
@@ -121,14 +124,30 @@ class Cluster:
         """The process that makes a host a node of the cluster; None if Ray has ended there."""
         return next((pid for pid in host.pids() if _program(pid) == "raylet" and status(pid) not in ("", "Z")), None)
 
+    def head_programs(self) -> dict[str, int]:
+        """The head's processes that hold the cluster's state: Ray's `gcs` (global control store) and its `raylet`."""
+        found = {_program(pid): pid for pid in self.head.pids()}
+        return {"gcs": found["gcs_server"], "raylet": found["raylet"]}
+
     def repair(self) -> list[str]:
         """Mend all links, and start Ray again where it has ended; the names of the hosts where it had."""
         for host in self.network.hosts.values():
             host.link.mend()
-        dead = [host for host in self.workers if self.raylet(host) is None]
+        return self.restart_dead()
+
+    def restart(self) -> None:
+        """End Ray on all hosts, and start it anew."""
+        for host in self.network.hosts.values():
+            host.kill()
+        self.restart_dead()
+
+    def restart_dead(self) -> list[str]:
+        """Start Ray again on the hosts where it has ended; their names. The head comes first: others need it."""
+        dead = [host for host in self.network.hosts.values() if self.raylet(host) is None]
         for host in dead:
             host.kill()  # what is left of it: agents outlive a raylet by a while
-        self.start(dead)
+        self.start(host for host in dead if host is self.head)
+        self.start(host for host in dead if host is not self.head)
         return [host.name for host in dead]
 
     def actors(self, host: Host) -> list[int]:
@@ -142,8 +161,3 @@ def _program(pid: int) -> str:
     except OSError:
         return ""
     return Path(words[0].decode(errors="replace")).name
-
-
-def stop(pid: int) -> None:
-    """SIGSTOP: the process is there and does nothing."""
-    os.kill(pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""`fedray run` or `fedray resume` on a host: its lines as they come, and the object that it prints in the end."""
+"""A driver on a host, such as `fedray run`: its lines as they come, and the object that it prints in the end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.hosts.network import Host, wait_until
 
@@ -22,17 +23,19 @@ class Driver:
     Args:
         host: Where it runs.
         environment: Its environment variables.
-        words: After `fedray`: the command and its arguments; `--json` is added.
+        words: After `python -m`: a module and its arguments; what it prints in the end must be one JSON object.
         folder: Where it runs.
 
     Attributes:
         lines: What it has said on standard error.
+        times: When each line came, by the clock of `time.monotonic`.
     """
 
-    def __init__(self, host: Host, environment: Mapping[str, str], words: list[str], folder: Path) -> None:
+    def __init__(self, host: Host, environment: Mapping[str, str], words: Sequence[str], folder: Path) -> None:
         self.lines: list[str] = []
+        self.times: list[float] = []
         self.process = subprocess.Popen(
-            host.command(sys.executable, "-m", "fedray.cli", *words, "--json"),
+            host.command(sys.executable, "-m", *words),
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -46,7 +49,7 @@ class Driver:
         for reader in self._readers:
             reader.start()
 
-    def __enter__(self) -> Driver:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -59,6 +62,7 @@ class Driver:
     def _listen(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            self.times.append(time.monotonic())
             self.lines.append(line.rstrip("\n"))
 
     def _collect(self) -> None:
@@ -69,7 +73,7 @@ class Driver:
         """Lines in which a pattern is found."""
         return [line for line in list(self.lines) if re.search(pattern, line)]
 
-    def wait_for(self, pattern: str, seconds: float = 90) -> str:
+    def wait_for(self, pattern: str, seconds: float = 180) -> str:
         """The first line with a pattern, once there is one.
 
         Raises:
@@ -86,7 +90,7 @@ class Driver:
         wait_until(there, seconds, lambda: f"{pattern!r} from the driver, which said: {self.told()}")
         return self.said(pattern)[0]
 
-    def finish(self, seconds: float = 180) -> dict[str, Any]:
+    def finish(self, seconds: float = 300) -> dict[str, Any]:
         """What it printed in the end; empty if it failed.
 
         Raises:

@@ -21,13 +21,14 @@ class GatedNet(nn.Module):
     Args:
         in_features: Given by fedray.
         gate: A folder; where there is none, there is no gate.
-        step: The training step of a process at which it waits, from 1.
+        step: The training step of a process at which it waits, from 1; 0 for none.
         pace: Seconds that a training step takes at least, where there is a gate's folder: phones are not that fast.
+        width: Of the hidden layer.
     """
 
-    def __init__(self, in_features: int, gate: str, step: int = 1, pace: float = 0.0) -> None:
+    def __init__(self, in_features: int, gate: str, step: int = 1, pace: float = 0.0, width: int = 8) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(in_features, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.layers = nn.Sequential(nn.Linear(in_features, width), nn.Tanh(), nn.Linear(width, 1))
         self.gate, self.step, self.pace = Path(gate), step, pace
         self.steps = 0
 

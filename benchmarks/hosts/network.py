@@ -13,10 +13,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 SUBNET = "10.77.0"
 """Addresses are this and the host's number; they exist inside of the namespaces only."""
@@ -133,11 +134,11 @@ class Host:
         """All processes of this host."""
         return {int(pid) for pid in run("ip", "netns", "pids", self.namespace).split()}
 
-    def kill(self, spared: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+    def kill(self, spared: Iterable[int] = ()) -> None:
         """SIGKILL to all its processes but those spared, until none is left: a machine that lost its power."""
 
         def all_gone() -> bool:
-            left = {pid for pid in self.pids() - spared if status(pid) not in ("", "Z")}
+            left = {pid for pid in self.pids() - set(spared) if status(pid) not in ("", "Z")}
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -161,7 +162,7 @@ class Network:
     def __post_init__(self) -> None:
         self._switch = f"fedray-{os.getpid()}-switch"
 
-    def __enter__(self) -> Network:
+    def __enter__(self) -> Self:
         refuse_the_impossible()
         sweep()
         try:

@@ -21,7 +21,7 @@ from benchmarks.hosts.network import Host, Network, NoNetwork, namespaces, wait_
 ROUNDS = 10  # the driver says a line a tenth of a run
 STEPS_A_ROUND = 2  # twelve days in batches of ten
 STEPS_BEFORE = 2  # an actor tries the network on made-up rows when it is prepared
-ACTORS = 3
+ACTORS = 4  # two on each of the hosts that hold phones
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +43,20 @@ def started_cluster(network: Network) -> Iterator[Cluster]:
         yield cluster
         for host in network.hosts.values():
             host.kill()
-        assert {name: host.pids() for name, host in network.hosts.items()} == dict.fromkeys(network.hosts, set())
+        assert {name: host.pids() for name, host in network.hosts.items()} == {name: set() for name in network.hosts}
 
 
 @pytest.fixture
-def cluster(started_cluster: Cluster) -> Cluster:
-    """All its nodes are there, and nothing but Ray runs on them."""
+def cluster(started_cluster: Cluster) -> Iterator[Cluster]:
+    """All its nodes are there; after the test no phone actor is left on any."""
     started_cluster.repair()
-    return started_cluster
+    yield started_cluster
+    hosts = started_cluster.network.hosts.values()
+
+    def left() -> dict[str, list[int]]:
+        return {host.name: pids for host in hosts if (pids := started_cluster.actors(host))}
+
+    wait_until(lambda: not left(), 30, lambda: f"the end of phone actors {left()}")
 
 
 def asked(gate: Path, **knobs: Any) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def asked(gate: Path, **knobs: Any) -> dict[str, Any]:
         "model": {"name": "benchmarks.hosts.gated:GatedNet", "gate": str(gate)},
         "learning": {"rounds": ROUNDS, "learning_rate": 0.05, "compile": "off"},
         "federation": {"strategy": "scaffold", "participation": 0.9},
-        "fleet": {"engine": "ray", "shards": "resident", "phones_per_actor": 4},
+        "fleet": {"engine": "ray", "shards": "resident", "phones_per_actor": 3},
         "baselines": [],
     }
     for name, value in knobs.items():
@@ -70,11 +76,15 @@ def asked(gate: Path, **knobs: Any) -> dict[str, Any]:
     return sections
 
 
+def alone(home: Path, **knobs: Any) -> str:
+    """`weights_sha256` of the run in one process, which no fault reaches."""
+    sections = asked(Path("no-gate"), fleet__engine="inline", **knobs)
+    return str(fedray.run(fedray.Experiment(home=home, **sections)).only.as_json()["weights_sha256"])
+
+
 @pytest.fixture(scope="session")
 def undisturbed(shared_home: Path) -> str:
-    """`weights_sha256` of the run in one process, which no fault reaches."""
-    knobs = asked(Path("no-gate"), fleet__engine="inline")
-    return fedray.run(fedray.Experiment(home=shared_home, **knobs)).only.as_json()["weights_sha256"]
+    return alone(shared_home)
 
 
 class Trial:
@@ -96,8 +106,12 @@ class Trial:
             self.gate.open()
         with self.command("run", str(file)) as driver:
             if held_in:
-                wait_until(lambda: len(self.gate.waiting()) == ACTORS, 120, lambda: f"all at the gate: {driver.told()}")
+                wait_until(lambda: len(self.gate.waiting()) == ACTORS, 240, lambda: f"all at the gate: {driver.told()}")
             yield driver
+
+    def alone(self, **knobs: Any) -> str:
+        """As `undisturbed`, for other knobs."""
+        return alone(self.folder, **knobs)
 
     def worker_with_actors(self) -> Host:
         """A host other than the driver's that holds phones."""
@@ -106,7 +120,9 @@ class Trial:
     @contextmanager
     def command(self, *words: str) -> Iterator[Driver]:
         """Any of fedray's commands, on the head."""
-        with Driver(self.cluster.head, self.cluster.environment, list(words), self.folder) as driver:
+        with Driver(
+            self.cluster.head, self.cluster.environment, ["fedray.cli", *words, "--json"], self.folder
+        ) as driver:
             try:
                 yield driver
             finally:
