@@ -178,10 +178,11 @@ def soak(place: Place, minutes: float, every: float, seed: int) -> None:
     said = [{"seconds": line["seconds"], "said": line["said"]} for line in lines if "said" in line]
     record("soak", place, [*storm.done, *said, *samples[:: max(1, len(samples) // 60)]], summary)
     show("soak", ["what", "found"], [[name, str(value)] for name, value in summary.items()])
-    _refuse(summary)
+    refuse(summary)
 
 
-def _refuse(summary: Mapping[str, Any]) -> None:
+def refuse(summary: Mapping[str, Any]) -> None:
+    """Raise Soaked if a promise did not hold."""
     wrong = []
     if not summary["same_weights"]:
         wrong.append("the weights are not those of the undisturbed run")
