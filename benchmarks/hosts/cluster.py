@@ -79,21 +79,27 @@ class Cluster:
         for host in self.network.hosts.values():
             host.kill()
 
-    def start(self, hosts: Iterable[Host]) -> None:
+    def start(self, hosts: Iterable[Host], tries: int = 3) -> None:
         """Start Ray on these hosts, side by side; returns when the head knows them.
+
+        Args:
+            hosts: Where it doesn't run.
+            tries: Ray gives itself half a minute to start, which is too little for a machine that is busy otherwise.
 
         Raises:
             RuntimeError: If Ray doesn't start on one of them.
         """
-        starting = {host.name: self._start(host) for host in hosts}
-        for name, process in starting.items():
-            try:
-                said, _ = process.communicate(timeout=120)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
+        starting = {host: self._start(host) for host in hosts}
+        failed: dict[Host, str] = {}
+        for host, process in starting.items():
+            said, _ = process.communicate()
             if process.returncode:
-                raise RuntimeError(f"ray start on {name} ended with {process.returncode}: {said[-3000:]}")
+                failed[host] = f"ray start on {host.name} ended with {process.returncode}: {said[-2000:]}"
+                host.kill()
+        if failed and tries > 1:
+            self.start(failed, tries - 1)
+        elif failed:
+            raise RuntimeError("\n".join(failed.values()))
 
     def _start(self, host: Host) -> subprocess.Popen[str]:
         as_head = (

@@ -63,7 +63,7 @@ def status(pid: int) -> str:
     return ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Link:
     """A host's cable to the switch.
 
@@ -110,7 +110,7 @@ class Link:
             time.sleep(seconds)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Host:
     """One machine.
 
