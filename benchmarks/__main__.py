@@ -170,6 +170,19 @@ def profile(
 
 
 @app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(help="How long.")] = 30,
+    every: Annotated[float, typer.Option(help="Seconds between two faults.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the faults.")] = 1,
+    home: Home = SCRATCH, out: Out = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """A run on three hosts of our own with a random fault every few seconds; needs root."""
+    from benchmarks.soak import soak as measure
+
+    measure(place(home, out, quick), 2 if quick else minutes, every, seed)
+
+
+@app.command()
 def table(out: Out = None) -> None:
     """Write the goals and what was measured into benchmarks/README.md."""
     from benchmarks.table import rewrite

@@ -70,6 +70,16 @@ def _expected(s: Summary) -> str:
     return "; ".join(f"{name}: {found['ratio']:.2f} x" for name, found in s.items() if not found["rough"])
 
 
+def _soak(s: Summary) -> str:
+    faults = sum(count for kind, count in s["faults"].items() if kind != "repair")
+    grown = ", ".join(f"{name} {found['mib_an_hour']:+.0f}" for name, found in s["memory"].items())
+    return (
+        f"{'the same' if s['same_weights'] else '**other**'} weights after {s['minutes']:.0f} minutes, {faults} faults "
+        f"and {s['rounds']} rounds ({s['rounds_between']} between the first fault and the last); "
+        f"{len(s['leaked'])} processes left behind; memory, MiB an hour: {grown}"
+    )
+
+
 GOALS: list[tuple[str, str, str, str, Callable[[Summary], str]]] = [
     ("phones a second, standard workload, side by side", "2 x DrJAX", "4 x DrJAX", "peers", _peers),
     ("the same over an outbreak of 100,000, without peers", "100,000", "200,000", "throughput",
@@ -92,6 +102,7 @@ GOALS: list[tuple[str, str, str, str, Callable[[Summary], str]]] = [
     ("other models", "10 x the loop where a phone's work is small, never slower", "ahead of DrJAX", "models", _models),
     ("reports of 10,000 actors, added up", "memory flat, time linear", "", "reports", _reports),
     ("what `fedray plan` expects", "within 30 %", "", "expected", _expected),
+    ("three hosts, a random fault every 20 s for 30 minutes", "the undisturbed run's weights", "", "soak", _soak),
     ("an actor for each phone (24 of them)", "stated", "", "actors",
      lambda s: next(f"{a['actor_mib']} MiB and {a['actor_cpu_seconds']} CPU s each, {a['start_seconds']} s to start all"
                     for a in s["sizes"] if a["phones_per_actor"] == 1 and a["phones"] == 24)),
