@@ -120,6 +120,7 @@ class Driver:
         self.seconds = {"standardise": 0.0, "train": 0.0, "evaluate": 0.0}
         self.speeds: list[float] = []
         self.lost_phones = 0
+        self.unreadable: dict[int, str] = {}
         self.points: list[Point] = []
         self.watched: list[Point] = []
         self.scores = Scores({})
@@ -146,11 +147,15 @@ class Driver:
 
         Args:
             known: From another run over the same features; then nothing is added up.
+
+        Raises:
+            PhonesLost: If the rows of more phones can't be read than the experiment allows.
+            BadRow, RunFailed: From the fleet.
         """
         began = time.perf_counter()
         task = self.experiment.task
         if known is None and task.standardise:
-            self.fleet.prepare(self.spec)
+            self._leave_out(self.fleet.prepare(self.spec))
             chosen = np.array([name in task.standardise for name in task.features])
             columns = self.fleet.ask(AddUpColumns(), {}).sums
             count, totals = float(columns["rows"]), from_limbs(columns["totals"])
@@ -161,7 +166,7 @@ class Driver:
             parts = {"mean": self.scaling.mean, "scale": self.scaling.scale}
             self._keep(kept_scaling(self.folder), {name: torch.from_numpy(part) for name, part in parts.items()})
         self.spec = replace(self.spec, scaling=self.scaling)
-        self.fleet.prepare(self.spec)
+        self._leave_out(self.fleet.prepare(self.spec))
         self.seconds["standardise"] += time.perf_counter() - began
         return self.scaling
 
@@ -269,9 +274,25 @@ class Driver:
             raise RunFailed("the server's step made weights that are not finite; lower federation.server_learning_rate")
         return stepped
 
+    def _leave_out(self, gathered: Gathered) -> None:
+        """Phones whose rows can't be read stay out of the whole run, if they are not too many."""
+        most, phones = self.experiment.fleet.max_lost_phones, self.fleet.dataset.phones
+        lost = {lost.phone: lost.why for lost in sorted(gathered.lost, key=lambda lost: lost.phone)}
+        shown = ", ".join(f"phone {phone} ({why})" for phone, why in list(lost.items())[:5])
+        shown += ", ..." if len(lost) > 5 else ""
+        if len(lost) > most or len(lost) == phones:
+            raise PhonesLost(
+                f"the rows of {len(lost)} phones or more can't be read; fleet.max_lost_phones is {most}, of {phones} "
+                f"phones: {shown}.\n    mend: mend these rows, or leave them out, in the data that shards are made of"
+            )
+        if lost and not self.unreadable:
+            self.fleet.say(f"{len(lost)} of {phones} phones can't be read and stay out of the run: {shown}")
+        self.unreadable = lost
+
     def _refuse_losses(self, gathered: Gathered, number: int) -> None:
         if len(gathered.lost) > self.experiment.fleet.max_lost_phones:
-            first = min(gathered.lost, key=lambda lost: lost.phone)
+            trained = [lost for lost in gathered.lost if lost.phone not in self.unreadable]
+            first = min(trained, key=lambda lost: lost.phone)
             rate = self.experiment.learning.learning_rate
             raise PhonesLost(
                 f"round {number} lost {len(gathered.lost)} phones, more than fleet.max_lost_phones "
@@ -337,6 +358,7 @@ def run_spec(
         mapped_folder=str(experiment.home.absolute() / "mapped"),
         program=program,
         compiled_folder=str(compiled_folder(experiment)),
+        max_lost_phones=experiment.fleet.max_lost_phones,
     )
 
 
