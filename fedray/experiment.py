@@ -223,7 +223,7 @@ def prepare_rows(experiment: Experiment, clock: Clock) -> Dataset:
 def started_fleet(planned: Plan, dataset: Dataset, clock: Clock) -> Iterator[Fleet]:
     """All phone actors, started for these shards and ended afterwards, come what may."""
     with clock.stage("start"):
-        engine = start_engine(planned)
+        engine = start_engine(planned, clock.watch.say)
         try:
             fleet = Fleet(engine, planned.placement_of(dataset.phones), dataset, clock.watch.say, clock.watch.progress)
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -228,17 +229,26 @@ def find_cluster(experiment: Experiment) -> Cluster:
     from fedray.fleet.ray_engine import RayEngine
 
     fleet = experiment.fleet
-    engine = RayEngine(address, fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline)
+    light = fleet.light_workers == "on"
+    engine = RayEngine(address, fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline, light)
     return Cluster(engine.cpus, engine.nodes, engine.memory_bytes, engine, tuple(engine.machines))
 
 
-def start_engine(planned: Plan) -> Engine:
-    """The engine that the experiment names; the cluster that was joined for the plan is kept."""
-    fleet = planned.experiment.fleet
-    if planned.cluster.engine is not None:
-        return planned.cluster.engine
+def start_engine(planned: Plan, say: Callable[[str], None] = lambda _line: None) -> Engine:
+    """The engine that the experiment names; the cluster that was joined for the plan is kept.
+
+    Args:
+        planned: Fits.
+        say: Told what isn't as asked for.
+    """
+    fleet, engine = planned.experiment.fleet, planned.cluster.engine
     if fleet.engine == "inline":
         return InlineEngine()
     from fedray.fleet.ray_engine import RayEngine
 
-    return RayEngine("local", fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline)
+    if engine is None:
+        light = fleet.light_workers == "on"
+        engine = RayEngine("local", fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline, light)
+    if isinstance(engine, RayEngine):
+        engine.say = say
+    return engine
