@@ -17,7 +17,7 @@ import typer
 from fedray.config import Experiment, OutbreakData
 from fedray.config.file import parse_overrides
 from fedray.errors import WouldNotFit
-from fedray.terminal import screen
+from fedray.terminal import clusters, screen
 from fedray.terminal.failures import end_like_interrupted, reported
 from fedray.terminal.knobs import NO_OPTIONS, named_as_options, other_data, outbreak_of, with_options_of
 
@@ -86,21 +86,29 @@ def fedray(
 
 @app.command(epilog="Example: fedray run experiments/notebook.yaml --set learning.rounds=5 --set data.phones=100")
 @reported
-def run(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False) -> None:
+def run(
+    path: ExperimentFile,
+    settings: Settings = None,
+    max_hours: clusters.MaxHours = None,
+    as_json: AsJson = False,
+) -> None:
     """Run an experiment with all its variants and baselines, and record it in MLflow.
 
     Progress goes to standard error; the table of results, and how long each stage took, to standard output.
     """
     experiment = Experiment.from_yaml(path, parse_overrides(settings or []))
     from fedray.experiment import run as run_experiment
+    from fedray.federation.budget import TimeBudget
     from fedray.terminal.progress import watching
 
+    hooks = [] if max_hours is None else [TimeBudget(max_hours)]
     with watching() as watch, screen.kept_for_results():
         try:
-            result = run_experiment(experiment, watch=watch)
-        except KeyboardInterrupt:
+            result = run_experiment(experiment, hooks=hooks, watch=watch)
+        except KeyboardInterrupt as interrupt:
+            why = str(interrupt) or "interrupted"
             where = "the run is marked as killed in MLflow" if watch.recording else "nothing was recorded"
-            raise KeyboardInterrupt(f"interrupted: {where}, and all actors have ended") from None
+            raise KeyboardInterrupt(f"{why}: {where}, and all actors have ended") from None
     if as_json:
         screen.print_json(result.as_json())
         return
@@ -219,6 +227,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - each option is an argument
         screen.print_json({"run_id": run_id, "seed": seed, "data": data, "metrics": metrics})
     else:
         show_numbers("metric", metrics)
+
+
+app.command(epilog="Example: fedray submit experiments/notebook.yaml --address http://127.0.0.1:8265 --max-hours 2")(
+    reported(clusters.submit)
+)
+app.command(epilog="Example: fedray follow raysubmit_Xe7cvjyGJCyuCvm2")(reported(clusters.follow))
+app.command(epilog="Example: fedray fetch --all --from s3://my-bucket/runs")(reported(clusters.fetch))
 
 
 @app.command(epilog="Example: fedray ui --port 5001")

@@ -229,6 +229,11 @@ class Tracking(Section):
         None, description="MLflow tracking URI; null: MLFLOW_TRACKING_URI if set, else home/mlflow.db"
     )
     experiment: str | None = Field(None, description="MLflow experiment; null: the experiment's name")
+    backup: str | None = Field(
+        None,
+        description="a folder or URI (s3://BUCKET/runs) that runs are copied to, each minute and at their end, for "
+        "`fedray fetch`; null: nowhere",
+    )
 
 
 VARIED = ("task", "model", "learning", "federation", "privacy", "devices")

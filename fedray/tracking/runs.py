@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedray.tracking import describe, store
+from fedray.tracking.backup import EVERY, Backup
 from fedray.tracking.delivery import Delivery, deliver_left_behind
 from fedray.tracking.journal import MAX_POINTS, Journal
+from fedray.tracking.places import Place
 from fedray.tracking.sink import LOCAL_ID, MlflowSink
 
 if TYPE_CHECKING:
@@ -38,17 +40,29 @@ class Run:
         id: Of the MLflow run; if MLflow was away at the start, an id made here that `fedray.load` knows as well.
     """
 
-    def __init__(self, journal: Journal, delivery: Delivery) -> None:
+    def __init__(
+        self, journal: Journal, delivery: Delivery, backup: Backup | None = None, kept: Path = Path("none")
+    ) -> None:
         self.id = journal.id
         self._journal, self._delivery = journal, delivery
+        self._backup, self._kept, self._copied = backup, kept, 0.0
         self._params: dict[str, str] = {}
         self._finished = False
 
     def log(self, points: Iterable[Point]) -> None:
-        """Record numbers of rounds; returns at once."""
+        """Record numbers of rounds; returns at once, except when a minute has passed since the last copy of the run."""
         rows = [[int(step), _metric_name(metric), float(value)] for step, metric, value in points]
         for start in range(0, len(rows), MAX_POINTS):
             self._write("points", points=rows[start : start + MAX_POINTS])
+        if time.monotonic() - self._copied > EVERY:
+            self.back_up()
+
+    def back_up(self) -> None:
+        """Copy the run as it is now to `tracking.backup`, if that is set; a copy that fails stops nothing."""
+        if self._backup is not None:
+            self._delivery.flush(self._journal, PATIENCE)
+            self._backup.copy(self._journal.run_id or self.id, self._kept)
+            self._copied = time.monotonic()
 
     def log_text(self, name: str, text: str) -> None:
         """Record a text as the artifact `name`, which may name a folder too: `reports/first.md`."""
@@ -106,6 +120,7 @@ class Run:
         self._write("finish", status=status)
         self._finished = True
         self._delivery.flush(self._journal, PATIENCE)
+        self.back_up()
 
     def _describe(self, experiment: Experiment, dataset: Dataset | None) -> None:
         self._params = describe.params(experiment)
@@ -146,6 +161,7 @@ class Tracker:
         self._home, self._sink = home, sink
         self._delivery = Delivery(sink, _folder(home))
         self._from_knob = False
+        self._backup: Backup | None = None
 
     @classmethod
     def open(cls, experiment: Experiment) -> Tracker:
@@ -154,13 +170,18 @@ class Tracker:
         The first is taken of: `experiment.tracking.uri`, the environment's MLFLOW_TRACKING_URI, `<home>/mlflow.db`.
 
         Raises:
-            UserMistake: If the URI makes no sense to MLflow, or nobody answers there.
+            UserMistake: If the URI makes no sense to MLflow, or nobody answers there; or if nothing can be written to
+                `experiment.tracking.backup`.
         """
         given, home = experiment.tracking.uri, experiment.home
         uri = store.resolve(given, home)
         client = store.checked_client(uri, store.place_of(given))
         store.experiment_id(client, _experiment_name(experiment), store.artifacts_of(uri, home))
         tracker = cls(uri, home, MlflowSink(uri, home, client))
+        if backup := experiment.tracking.backup:
+            place = Place.at(backup, "tracking.backup")
+            place.check("tracking.backup")
+            tracker._backup = Backup(place, client)
         tracker._from_knob = bool(given)
         return tracker
 
@@ -190,8 +211,9 @@ class Tracker:
         if run_id:
             journal.mark(journal.size, run_id)
         self._delivery.add(journal)
-        run = Run(journal, self._delivery)
+        run = Run(journal, self._delivery, self._backup, self._home / "runs" / journal.id)
         run._describe(experiment, dataset)
+        run.back_up()  # so that who looks there knows of a run whose end never came
         return run
 
     def open_command(self) -> str:
