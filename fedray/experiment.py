@@ -46,7 +46,7 @@ def run(experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | No
     watch = watch or Watch()
     clock = Clock(watch)
     with clock.stage("check"):
-        planned = plan(experiment)
+        planned = plan(experiment, grow=watch.say)
         planned.refuse()
         experiment = planned.resolved()
         say_of_compiling(planned, watch)

@@ -202,6 +202,11 @@ class Fleet(Section):
     address: str | None = Field(
         None, description="a Ray cluster to join; null: RAY_ADDRESS if set, else a new local cluster"
     )
+    cpus: Count | None = Field(
+        None,
+        description="CPUs to ask a cluster for, and to wait for, before phones are placed; one that scales starts "
+        "machines for them; null: those that are there",
+    )
     phones_per_actor: Count | Literal["auto"] = Field("auto", description="1: every phone is a Ray actor of its own")
     shards: Literal["auto", "resident", "mapped", "made"] = Field(
         "auto",

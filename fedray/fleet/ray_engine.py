@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ import ray
 from fedray.data.shards import Dataset
 from fedray.errors import Problem, RunFailed, UserMistake
 from fedray.fleet.engine import Died, OnStarted
+from fedray.fleet.growing import Reserved, reserve
 from fedray.fleet.messages import Answer, Failure, Order
 from fedray.fleet.placement import MIB, Placement
 
@@ -48,15 +49,31 @@ class RayEngine:
             is used, and left open.
         gpus_per_actor: GPUs (or a share of one) for each.
         object_store_bytes: Of a local cluster.
+        cpus: To ask a cluster for, and to wait for; None: those that are there.
+        say: Told in one line that it waits.
     """
 
-    def __init__(self, address: str | None, gpus_per_actor: float, object_store_bytes: int = 256 * MIB) -> None:
+    def __init__(
+        self,
+        address: str | None,
+        gpus_per_actor: float,
+        object_store_bytes: int = 256 * MIB,
+        cpus: int | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self.gpus_per_actor = gpus_per_actor
         self.started_cluster = not ray.is_initialized()
         if self.started_cluster:
             _connect(address or os.environ.get("RAY_ADDRESS"), object_store_bytes)
+        self._reserved: Reserved | None = None
         self._actors: list[Any] = []
         self._waiting: dict[Any, tuple[int, Order]] = {}
+        if cpus:
+            try:
+                self._reserved = reserve(cpus, say)
+            except BaseException:
+                self.stop()
+                raise
 
     @property
     def cpus(self) -> int:
@@ -81,7 +98,7 @@ class RayEngine:
             RunFailed: If one dies while it starts.
         """
         # A share of a CPU each, so that they spread over nodes by CPU and all have a place at once.
-        cpus = min(1.0, int(self.cpus / placement.actors * 1000) / 1000)
+        cpus = 0.0 if self._reserved else min(1.0, int(self.cpus / placement.actors * 1000) / 1000)
         self._ranges, self._dataset = placement.ranges, ray.put(dataset)
         self._actors = [self._actor(number, cpus) for number in range(placement.actors)]
         waiting = [actor.ready.remote() for actor in self._actors]
@@ -149,6 +166,8 @@ class RayEngine:
                     ray.kill(actor)
         finally:
             self._actors, self._waiting = [], {}
+            if self._reserved:
+                self._reserved.release()
             if self.started_cluster:
                 self.started_cluster = False
                 ray.shutdown()

@@ -4,6 +4,7 @@ home. Ray's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN) is taken from the environment,
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import time
@@ -62,6 +63,7 @@ class Jobs:
         if not address.startswith(("http://", "https://")):
             rule = "must be the http address of the cluster's dashboard"
             raise _not_there(address, rule, "for example http://127.0.0.1:8265, by `ray dashboard cluster.yaml`")
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of every package and socket
         try:
             self._client = JobSubmissionClient(address)
         except Exception as error:  # Ray raises many kinds, for silence, for a missing token, for a wrong one

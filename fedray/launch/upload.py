@@ -62,9 +62,8 @@ def upload_of(path: Path, experiment: Experiment, here: Path) -> Iterator[Upload
         for place, source in sent.items():
             (target := Path(folder) / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-        yield Upload(Path(folder), experiment_file.as_posix(), _said(experiment, [
-            file.relative_to(here) for file in left_out if file not in named
-        ]))  # fmt: skip
+        too_large = {file.relative_to(here): file.stat().st_size for file in left_out if file not in named}
+        yield Upload(Path(folder), experiment_file.as_posix(), _said(experiment, too_large))
 
 
 def _found(here: Path, home: Path) -> tuple[list[Path], list[Path]]:
@@ -118,10 +117,10 @@ def _refuse_too_much(sent: dict[Path, Path], here: Path) -> None:
     raise UserMistake(Problem("working directory", str(here), rule, f"{mend}and give its absolute path"))
 
 
-def _said(experiment: Experiment, left_out: list[Path]) -> tuple[str, ...]:
+def _said(experiment: Experiment, left_out: dict[Path, int]) -> tuple[str, ...]:
     said = []
     if left_out:
-        names = [f"{path} ({_mib((path).stat().st_size) if path.exists() else 'large'})" for path in left_out]
+        names = [f"{path} ({_mib(size)})" for path, size in left_out.items()]
         more = f" and {len(names) - NAMED_WHEN_LEFT_OUT} more" if len(names) > NAMED_WHEN_LEFT_OUT else ""
         limit = f"files over {LARGEST_FILE // MIB} MiB don't go along"
         said.append(f"{limit}: {', '.join(names[:NAMED_WHEN_LEFT_OUT])}{more}")
