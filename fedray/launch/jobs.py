@@ -166,9 +166,10 @@ class Job:
 def entrypoint(file: str, settings: list[str], home: Path, max_hours: float | None) -> str:
     """The job's command line, for a shell on the cluster.
 
+    By the name of fedray's own script: a job's `python` is whichever the shell's start-up files put first.
     A job's working directory is gone when the job is, so a relative home lies in the user's home directory there.
     """
-    words = ["python", "-m", "fedray.cli", "run", file]
+    words = ["fedray", "run", file]
     for setting in settings:
         words += ["--set", setting]
     if max_hours is not None:
@@ -188,7 +189,7 @@ def _ended(job_id: str, info: Any) -> Ended:
     if code is None:
         return Ended(status, 1, f"{job_id} failed before the run began: {message}")
     if code == NO_FEDRAY[0] or NO_FEDRAY[1] in message:
-        hint = "the head's `python` must be one that has fedray and your modules: see its PATH where `ray start` ran"
+        hint = "`fedray` must be on the PATH where `ray start` ran on the head, with all that your modules import"
         return Ended(status, code, f"{job_id} ended with exit code {code}; {hint}")
     return Ended(status, code, f"{job_id} ended with exit code {code}")
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,16 @@ class Head:
 
     def end(self) -> None:
         """End all that it started, and leave nothing."""
-        started = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=60)
-        _, alive = psutil.wait_procs(started, timeout=30)
+        _, alive = psutil.wait_procs(list(self._processes()), timeout=30)
         for process in alive:
             process.kill()
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _processes(self) -> Iterator[psutil.Process]:
+        """All that name its folder: machines that the autoscaler started are nobody's children."""
+        for process in psutil.process_iter(["cmdline"]):
+            if any(str(self.folder) in word for word in process.info["cmdline"] or ()):
+                yield process

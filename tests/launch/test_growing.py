@@ -35,7 +35,12 @@ def cluster() -> Iterator[Head]:
     kind = {"resources": {"CPU": 2, "object_store_memory": 10**8}, "node_config": {}, "min_workers": 0}
     config = {
         "cluster_name": "growing",
-        "provider": {"type": "fake_multinode"},
+        "provider": {
+            "type": "fake_multinode",
+            "use_node_id_as_ip": True,  # all share one address
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "phones": {**kind, "max_workers": 3},
@@ -44,7 +49,7 @@ def cluster() -> Iterator[Head]:
         "max_workers": 3,
         "idle_timeout_minutes": 0.1,
         "upscaling_speed": 1.0,
-        "auth": {},
+        "auth": {"ssh_user": "nobody"},
         "docker": {},
         "file_mounts": {},
         "cluster_synced_files": [],

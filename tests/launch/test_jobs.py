@@ -157,6 +157,6 @@ class TestWhoMayNot:
 def test_the_entry_point_quotes_what_is_given() -> None:
     line = entrypoint("my runs/a.yaml", ["name=it's"], Path(".fedray"), 2.5)
     assert line == (
-        """python -m fedray.cli run 'my runs/a.yaml' --set 'name=it'"'"'s' --max-hours 2.5 --set home="$HOME"/.fedray"""
+        """fedray run 'my runs/a.yaml' --set 'name=it'"'"'s' --max-hours 2.5 --set home="$HOME"/.fedray"""
     )
-    assert entrypoint("a.yaml", [], Path("/mnt/fedray"), None) == "python -m fedray.cli run a.yaml"
+    assert entrypoint("a.yaml", [], Path("/mnt/fedray"), None) == "fedray run a.yaml"
