@@ -88,6 +88,13 @@ def test_every_node_installs_this_checkout_with_the_same_pins(given, target):
     assert ".fedray" in given["rsync_exclude"], "results and shards of this machine stay here"
 
 
+def test_workers_mount_the_heads_home_since_phones_read_their_rows_there():
+    (export,) = [command for command in CLUSTER["head_setup_commands"] if "exportfs" in command]
+    (mount,) = [command for command in CLUSTER["worker_setup_commands"] if "sudo mount" in command]
+    assert "$HOME/.fedray *" in export
+    assert "$RAY_HEAD_IP:$HOME/.fedray ~/.fedray" in mount
+
+
 def test_own_machines_are_all_started_and_none_goes():
     assert set(OWN["provider"]) == {"type", "head_ip", "worker_ips"}
     workers = OWN["provider"]["worker_ips"]

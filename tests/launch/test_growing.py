@@ -75,8 +75,8 @@ def run(cluster: Head, cpus: int) -> subprocess.Popen[str]:
 def workers(cluster: Head) -> int:
     """Machines with CPUs that are alive, by the cluster's own word."""
     listing = [sys.executable, "-c", LIST, cluster.gcs]
-    done = subprocess.run(listing, env=environment(), capture_output=True, text=True, check=True, timeout=120)
-    return int(done.stdout.split()[-1])
+    done = subprocess.run(listing, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    return int(done.stdout.split()[-1]) if done.returncode == 0 else -1  # a head that begins takes no drivers yet
 
 
 LIST = """
@@ -88,13 +88,11 @@ print(sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.
 
 @pytest.mark.parametrize("how", ["ended", "killed"])
 def test_machines_come_for_a_run_and_go_after_it(how: str, cluster: Head) -> None:
-    assert workers(cluster) == 0
+    wait_until(lambda: workers(cluster) == 0, 120, lambda: "a head that takes drivers")
     asking = run(cluster, 3)
     assert asking.stdout
     assert asking.stdin
-    assert asking.stdout.readline() == (
-        "waiting for 3 CPUs, 0 are there: a cluster that scales starts machines now\n"
-    )
+    assert asking.stdout.readline() == ("waiting for 3 CPUs, 0 are there: a cluster that scales starts machines now\n")
     assert asking.stdout.readline().startswith("4 CPUs are there after ")
     assert asking.stdout.readline().split()[-1] == "4"
     if how == "ended":
@@ -120,7 +118,5 @@ def test_more_than_the_cluster_may_start_is_an_end_with_a_mend(cluster: Head) ->
 def test_one_machine_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     more = (os.cpu_count() or 1) + 1
-    with pytest.raises(WouldNotFit, match="fleet.cpus asks for .* doesn't grow"):
+    with pytest.raises(WouldNotFit, match=r"fleet\.cpus asks for .* doesn't grow"):
         plan(Experiment(fleet={"cpus": more}, learning={"compile": "off"}))
-
-

@@ -40,8 +40,8 @@ def folder(tmp_path: Path) -> Path:
 
 def fedray(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "fedray.cli", *words], cwd=folder, env=environment(**more), capture_output=True, text=True,
-        timeout=400, check=False,
+        [sys.executable, "-m", "fedray.cli", *words], cwd=folder, env=environment(**more),
+        capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
 
 
@@ -156,7 +156,5 @@ class TestWhoMayNot:
 
 def test_the_entry_point_quotes_what_is_given() -> None:
     line = entrypoint("my runs/a.yaml", ["name=it's"], Path(".fedray"), 2.5)
-    assert line == (
-        """fedray run 'my runs/a.yaml' --set 'name=it'"'"'s' --max-hours 2.5 --set home="$HOME"/.fedray"""
-    )
+    assert line == ("""fedray run 'my runs/a.yaml' --set 'name=it'"'"'s' --max-hours 2.5 --set home="$HOME"/.fedray""")
     assert entrypoint("a.yaml", [], Path("/mnt/fedray"), None) == "fedray run a.yaml"

@@ -53,9 +53,14 @@ class EmptyDir(Strict):
     sizeLimit: Quantity
 
 
+class Claim(Strict):
+    claimName: Name
+
+
 class Volume(Strict):
     name: Name
-    emptyDir: EmptyDir
+    emptyDir: EmptyDir | None = None
+    persistentVolumeClaim: Claim | None = None
 
 
 class Container(Strict):
@@ -163,6 +168,7 @@ def test_the_same_ray_everywhere() -> None:
     assert CLUSTER.spec.rayVersion == pinned[1]
     assert f"FROM rayproject/ray:{pinned[1]}-" in (ROOT / "deploy/Dockerfile").read_text()
     images = {
-        group.template.spec.containers[0].image for group in (CLUSTER.spec.headGroupSpec, *CLUSTER.spec.workerGroupSpecs)
+        group.template.spec.containers[0].image
+        for group in (CLUSTER.spec.headGroupSpec, *CLUSTER.spec.workerGroupSpecs)
     }
     assert len(images) == 1

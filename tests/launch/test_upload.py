@@ -48,7 +48,9 @@ def test_the_copy_is_gone_afterwards(here: Path) -> None:
     assert not made.folder.exists()
 
 
-def test_an_experiment_from_elsewhere_goes_along_by_its_name(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_an_experiment_from_elsewhere_goes_along_by_its_name(
+    here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     other = tmp_path_factory.mktemp("elsewhere") / "b.yaml"
     other.write_text("name: b")
     assert sent(here, str(other))[0] >= {"b.yaml", "parts.py"}
