@@ -130,6 +130,34 @@ def actors(
 
 
 @app.command()
+def reports(
+    sizes: Annotated[str, typer.Option(help="Actors, with commas between.")] = "1000,3000,10000",
+    weights: Annotated[str, typer.Option(help="Of the models: 561, 23701 or 92401.")] = "561,23701",
+    repeats: Annotated[int, typer.Option(help="Rounds of each size.")] = 3,
+    nodes: Annotated[int, typer.Option(help="Aggregators that add up first, beside rounds without.")] = 20,
+    home: Home = SCRATCH, out: Out = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """What 10,000 actors' reports cost the driver: time and memory."""
+    from benchmarks.reports import reports as measure
+
+    given = ([50, 150], [561], 1, 2) if quick else (numbers(sizes), numbers(weights), repeats, nodes)
+    measure(place(home, out, quick), *given)
+
+
+@app.command()
+def expected(
+    phones: Annotated[int, typer.Option(help="Of the larger experiment.")] = 20_000,
+    rounds: Annotated[int, typer.Option(help="Of the larger experiment.")] = 60,
+    repeats: Annotated[int, typer.Option(help="Plans and runs of each experiment.")] = 2,
+    home: Home = SCRATCH, out: Out = None, sets: Sets = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """What `fedray plan` expects of a run beside what the run takes."""
+    from benchmarks.expected import expected as measure
+
+    measure(place(home, out, quick, sets), *((2_000, 3, 1) if quick else (phones, rounds, repeats)))
+
+
+@app.command()
 def profile(
     phones: Annotated[int, typer.Option(help="For each core.")] = 50_000,
     rounds: Annotated[int, typer.Option(help="After the first.")] = 8,
@@ -139,6 +167,19 @@ def profile(
     from benchmarks.profile import profile as measure
 
     measure(place(home, out, quick), *((2_000, 3) if quick else (phones, rounds)))
+
+
+@app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(help="How long.")] = 30,
+    every: Annotated[float, typer.Option(help="Seconds between two faults.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the faults.")] = 1,
+    home: Home = SCRATCH, out: Out = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """A run on three hosts of our own with a random fault every few seconds; needs root."""
+    from benchmarks.soak import soak as measure
+
+    measure(place(home, out, quick), 2 if quick else minutes, every, seed)
 
 
 @app.command()

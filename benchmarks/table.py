@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import nodes
 from benchmarks.record import GIB, ROOT
 
 README = ROOT / "benchmarks" / "README.md"
+SCALING = ROOT / "docs" / "scaling.md"
 GB = 1e9
 
 Summary = Mapping[str, Any]
@@ -54,6 +56,30 @@ def _growth(s: Summary) -> str:
     )
 
 
+def _reports(s: Summary) -> str:
+    return "; ".join(
+        f"{int(width):,} weights: {found['driver_cpu_seconds'][-1]:.1f} s of the driver's CPU, slope "
+        f"{found['slope']:.2f}, {found['driver_mib'][-1] - found['driver_mib'][0]:.0f} MiB more than with "
+        f"{found['actors'][0]:,}; {found['by_nodes']['driver_cpu_seconds'][-1]:.1f} s where "
+        f"{found['by_nodes']['nodes']} nodes add up first"
+        for width, found in s.items()
+    )
+
+
+def _expected(s: Summary) -> str:
+    return "; ".join(f"{name}: {found['ratio']:.2f} x" for name, found in s.items() if not found["rough"])
+
+
+def _soak(s: Summary) -> str:
+    faults = sum(count for kind, count in s["faults"].items() if kind != "repair")
+    grown = ", ".join(f"{name} {found['mib_an_hour']:+.0f}" for name, found in s["memory"].items())
+    return (
+        f"{'the same' if s['same_weights'] else '**other**'} weights after {s['minutes']:.0f} minutes, {faults} faults "
+        f"and {s['rounds']} rounds ({s['rounds_between']} between the first fault and the last); "
+        f"{len(s['leaked'])} processes left behind; memory, MiB an hour: {grown}"
+    )
+
+
 GOALS: list[tuple[str, str, str, str, Callable[[Summary], str]]] = [
     ("phones a second, standard workload, side by side", "2 x DrJAX", "4 x DrJAX", "peers", _peers),
     ("the same over an outbreak of 100,000, without peers", "100,000", "200,000", "throughput",
@@ -74,6 +100,9 @@ GOALS: list[tuple[str, str, str, str, Callable[[Summary], str]]] = [
     ("growth of memory", "at most 3 kB a phone, residual under 10 %", "", "memory",
      lambda s: f"{s['fixed'] / GIB:.2f} GiB and {s['bytes_a_phone']:,.0f} B a phone, residual {s['residual']:.1%}"),
     ("other models", "10 x the loop where a phone's work is small, never slower", "ahead of DrJAX", "models", _models),
+    ("reports of 10,000 actors, added up", "memory flat, time linear", "", "reports", _reports),
+    ("what `fedray plan` expects", "within 30 %", "", "expected", _expected),
+    ("three hosts, a random fault every 20 s for 30 minutes", "the undisturbed run's weights", "", "soak", _soak),
     ("an actor for each phone (24 of them)", "stated", "", "actors",
      lambda s: next(f"{a['actor_mib']} MiB and {a['actor_cpu_seconds']} CPU s each, {a['start_seconds']} s to start all"
                     for a in s["sizes"] if a["phones_per_actor"] == 1 and a["phones"] == 24)),
@@ -112,10 +141,28 @@ def profile_block(results: Path) -> str:
     return "\n".join([*lines, f"| together | {whole:.2f} | |"])
 
 
-def rewrite(results: Path, page: Path = README) -> None:
-    """Put the tables between their marks on the page."""
+def expected_block(results: Path) -> str:
+    """What was expected beside what was taken, in Markdown."""
+    file = results / "expected.json"
+    if not file.exists():
+        return "Not measured yet."
+    lines = ["| experiment | expected | taken | taken / expected |", "|---|---:|---:|---:|"]
+    for name, s in json.loads(file.read_text())["summary"].items():
+        rough = " (rough: not compiled yet)" if s["rough"] else ""
+        lines.append(f"| {name}{rough} | {s['expected']:.0f} s | {s['took']:.0f} s | {s['ratio']:.2f} |")
+    return "\n".join(lines)
+
+
+def rewrite(results: Path, page: Path = README, scaling: Path = SCALING) -> None:
+    """Put the tables between their marks on the pages."""
+    _put(page, {"results": block(results), "profile": profile_block(results), "expected": expected_block(results)})
+    _put(scaling, {"reports": nodes.reports_block(results), "paper": nodes.paper_block(results)})
+    _put(scaling, {"workers": nodes.workers_block(), "nodes": nodes.block()})
+
+
+def _put(page: Path, blocks: Mapping[str, str]) -> None:
     text = page.read_text()
-    for name, made in (("results", block(results)), ("profile", profile_block(results))):
+    for name, made in blocks.items():
         before, rest = text.split(f"<!-- {name}: begin -->")
         _, after = rest.split(f"<!-- {name}: end -->")
         text = f"{before}<!-- {name}: begin -->\n{made}\n<!-- {name}: end -->{after}"

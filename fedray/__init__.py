@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fedray.planning import plan
     from fedray.replaying import replay
     from fedray.result import Result, RunResult
+    from fedray.resuming import resume
     from fedray.strategies.strategy import Strategy
     from fedray.tracking.load import load
 
@@ -43,6 +44,7 @@ _HOMES = {
     "outbreak": "fedray.data.export:write_outbreak",
     "plan": "fedray.planning",
     "replay": "fedray.replaying",
+    "resume": "fedray.resuming",
     "run": "fedray.experiment",
 }
 
@@ -64,6 +66,7 @@ __all__ = [
     "outbreak",
     "plan",
     "replay",
+    "resume",
     "run",
 ]
 

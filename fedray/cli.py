@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +22,10 @@ from fedray.errors import WouldNotFit
 from fedray.terminal import clusters, screen
 from fedray.terminal.failures import end_like_interrupted, reported
 from fedray.terminal.knobs import NO_OPTIONS, named_as_options, other_data, outbreak_of, with_options_of
+
+if TYPE_CHECKING:
+    from fedray.result import Result
+    from fedray.watch import Watch
 
 ABOUT = """Would federated learning still work at the scale, with the phones and under the privacy rules of the real \
 world?
@@ -53,6 +59,13 @@ DataSettings = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="KNOB=VALUE", help="Change a knob of the data, such as data.people=20000; may be repeated.",
+        show_default=False,
+    ),
+]  # fmt: skip
+FleetSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KNOB=VALUE", help="Change a knob that changes no weight, such as fleet.address=auto.",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -98,45 +111,79 @@ def run(
     """
     experiment = Experiment.from_yaml(path, parse_overrides(settings or []))
     from fedray.experiment import run as run_experiment
+
+    _run_to_its_end(lambda watch: run_experiment(experiment, watch=watch), as_json, max_hours)
+
+
+@app.command(epilog="Example: fedray resume 0f3a... --set fleet.address=auto")
+@reported
+def resume(
+    run_id: RunId,
+    settings: FleetSettings = None,
+    max_hours: clusters.MaxHours = None,
+    home: Home = HOME,
+    uri: Uri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was interrupted, from its last checkpoint, in the same MLflow run.
+
+    RUN may be the parent of variants or any of them. It ends with the weights of an undisturbed run.
+    """
+    changes = parse_overrides(settings or [])
+    from fedray.resuming import resume as resume_run
+
+    def go_on(watch: Watch) -> Result:
+        return resume_run(run_id, changes=changes, home=home, uri=uri, watch=watch)
+
+    _run_to_its_end(go_on, as_json, max_hours)
+
+
+def _run_to_its_end(run: Callable[[Watch], Result], as_json: bool, max_hours: float | None) -> None:
+    """Show how it goes, and what came of it."""
     from fedray.federation.budget import TimeBudget
     from fedray.terminal.progress import watching
 
-    hooks = [] if max_hours is None else [TimeBudget(max_hours)]
     with watching() as watch, screen.kept_for_results():
         try:
-            result = run_experiment(experiment, hooks=hooks, watch=watch)
+            watch.budget = None if max_hours is None else TimeBudget(max_hours)
+            result = run(watch)
         except KeyboardInterrupt as interrupt:
             why = str(interrupt) or "interrupted"
             where = "the run is marked as killed in MLflow" if watch.recording else "nothing was recorded"
-            raise KeyboardInterrupt(f"{why}: {where}, and all actors have ended") from None
+            said = KeyboardInterrupt(f"{why}: {where}, and all actors have ended")
+            for note in getattr(interrupt, "__notes__", ()):
+                said.add_note(note)
+            raise said from None
     if as_json:
         screen.print_json(result.as_json())
         return
     from fedray.terminal.tables import show_result
     from fedray.tracking.runs import open_command
 
-    show_result(result, watch.seconds, watch.total, open_command(experiment))
+    shown = next(iter(result.runs.values())).experiment
+    show_result(result, watch.seconds, watch.total, open_command(shown))
 
 
 @app.command(epilog="Example: fedray plan experiments/notebook.yaml --set fleet.phones_per_actor=1")
 @reported
 def plan(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False) -> None:
-    """Check an experiment and run nothing: phones and actors, memory, data volume a round, minutes expected.
+    """Check an experiment and run nothing: phones and actors, memory, data volume a round; minutes, node-hours, money.
 
     Ends with exit code 3, and names the knob to change, where it would not fit.
     """
     experiment = Experiment.from_yaml(path, parse_overrides(settings or []))
+    from fedray.forecast import NOTHING, forecast
     from fedray.planning import plan as plan_experiment
-    from fedray.probe import probe
     from fedray.terminal.tables import show_plan
 
     with screen.kept_for_results():
+        began = time.perf_counter()
         planned = plan_experiment(experiment)
-        seconds = probe(experiment, planned.placement, planned.cluster.cpus, planned.compiling) if planned.fits else {}
+        expected = forecast(planned, time.perf_counter() - began) if planned.fits else None
     if as_json:
-        screen.print_json({**planned.as_json(), "seconds": seconds})
+        screen.print_json({**planned.as_json(), **(expected.as_json() if expected else NOTHING)})
         raise typer.Exit(0 if planned.fits else WouldNotFit.exit_code)
-    show_plan(planned, seconds)
+    show_plan(planned, expected)
     planned.refuse()
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from fedray.baselines import baselines
 from fedray.config import Experiment, OutbreakData
 from fedray.data.shards import Dataset, first_empty_day, prepare
-from fedray.errors import Problem, UserMistake
+from fedray.errors import BadRow, Problem, UserMistake
+from fedray.federation.checkpoint import Checkpoints
 from fedray.federation.driver import Driver, Hook, RoundContext
 from fedray.federation.programs import NO_COMPILER, compiled_folder
+from fedray.federation.state import RunState
 from fedray.fleet.compiling import is_compiled
 from fedray.fleet.fleet import Fleet
 from fedray.learning import models
@@ -22,17 +24,21 @@ from fedray.parts import initial_network, used_columns
 from fedray.planning import Plan, plan, start_engine
 from fedray.result import Result, RunResult
 from fedray.tracking.figures import nowcast, outbreak_panels
-from fedray.tracking.runs import Run, Tracker
+from fedray.tracking.past import HOOKS, Past
+from fedray.tracking.runs import Run, Tracker, resume_command
 from fedray.watch import Watch
 
 
-def run(experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | None = None) -> Result:
+def run(
+    experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | None = None, past: Past | None = None
+) -> Result:
     """Run an experiment, all its variants and baselines, and record it in MLflow.
 
     Args:
         experiment: What to run.
         hooks: Called after every round of every run with a `RoundContext`; may return metrics to record, or `Stop()`.
         watch: Told what is going on.
+        past: What an interrupted run of it has recorded, to go on with; `fedray.resume` finds it.
 
     Returns:
         What came of it; each run's weights, model, metrics and history are in it.
@@ -43,7 +49,7 @@ def run(experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | No
         WouldNotFit: If this machine or cluster can't hold it.
         BadRow, RunFailed: If the work can't be finished.
     """
-    watch = watch or Watch()
+    watch, hooks = watch or Watch(), tuple(hooks)
     clock = Clock(watch)
     with clock.stage("check"):
         planned = plan(experiment, grow=watch.say)
@@ -53,21 +59,25 @@ def run(experiment: Experiment, *, hooks: Iterable[Hook] = (), watch: Watch | No
     with clock.stage("outbreak" if isinstance(experiment.data, OutbreakData) else "shards"):
         dataset = prepare_rows(experiment, clock)
     with clock.stage("start"):
-        tracker = Tracker.open(experiment)
+        tracker = Tracker.open(experiment, past)
     with (
         closing(tracker),
         started_fleet(planned, dataset, clock) as fleet,
         recorded(tracker, experiment.name, experiment, dataset) as top,
     ):
+        if hooks:
+            top.set_tags({HOOKS: len(hooks)})
         runs: dict[str, RunResult] = {}
         scalings: dict[Any, Scaling] = {}
         for name, variant in experiment.runs().items():
+            program = planned.compiling[name].program
             if not experiment.variants:
-                runs[name] = one_run(name, variant, fleet, top, planned.compiling[name].program, scalings, clock, hooks)
-                continue
-            with recorded(tracker, name, variant, dataset, parent=top) as record:
-                program = planned.compiling[name].program
-                runs[name] = one_run(name, variant, fleet, record, program, scalings, clock, hooks)
+                runs[name] = one_run(name, variant, fleet, top, program, scalings, clock, hooks)
+            elif past and (finished := past.finished(name, variant)):
+                runs[name] = finished
+            else:
+                with recorded(tracker, name, variant, dataset, parent=top) as record:
+                    runs[name] = one_run(name, variant, fleet, record, program, scalings, clock, hooks)
         with clock.stage("baselines"):
             beside = baselines(experiment, dataset, runs)
         result = Result(experiment.name, experiment.seed, runs, beside, top.id if experiment.variants else None)
@@ -98,33 +108,64 @@ def one_run(
         clock: Knows how long the shared stages took.
         hooks: The user's.
     """
-    clock.watch.run(name, experiment.learning.rounds)
-    network = initial_network(experiment)
-    driver = Driver(experiment, fleet, record.id, experiment.home / "runs" / record.id, program)
+    watch, rounds = clock.watch, experiment.learning.rounds
+    watch.run(name, rounds, record.id)
+    folder = experiment.home / "runs" / record.id
+    driver = Driver(experiment, fleet, record.id, folder, program)
+    checkpoints = Checkpoints(experiment, folder, fleet.dataset.phones, fleet.dataset.digest, watch.say)
+    done = checkpoints.latest()
     with clock.stage("standardise"):
         features = (experiment.task.features, experiment.task.standardise)
-        scalings[features] = driver.standardise(scalings.get(features))
-    send_points = recorder(driver, record)
+        scalings[features] = driver.standardise(done.scaling if done else scalings.get(features))
+    network = initial_network(experiment)
+    if done:
+        watch.say(f"{name} goes on after round {done.state.round} of {rounds}")
     with clock.stage("train"):
-        state = driver.begin(models.flat_weights(network))
-        try:
-            state = driver.run(state, experiment.learning.rounds, [send_points, clock.watch.round, *hooks])
-        finally:
-            send_points()  # what hooks said of the last round, and the scores after a `Stop`
+        state = driver.go_on(done) if done else driver.begin(models.flat_weights(network))
+        state = trained(driver, state, record, checkpoints, watch, hooks)
     models.load_weights(network, state.server.weights)
     model = Predictor(network.eval(), driver.scaling)
     began = time.perf_counter()
     draw(record, fleet.dataset, driver)
     record.log_model(model, experiment.task.features)
-    result = RunResult(
+    seconds = {**clock.shared, **driver.seconds, "track": time.perf_counter() - began}
+    result = result_of(name, record, driver, state, model, seconds)
+    record.log_result(result)
+    return result
+
+
+def trained(
+    driver: Driver, state: RunState, record: Run, checkpoints: Checkpoints, watch: Watch, hooks: Iterable[Hook]
+) -> RunState:
+    """The state after all rounds; points are sent to the record as they come, checkpoints written as they are due."""
+    send_points = recorder(driver, record, watch)
+    try:
+        with checkpoints.writing(driver.progress) as keep:
+            rounds = driver.experiment.learning.rounds
+
+            def after_round(state: RunState) -> None:
+                keep(state)
+                watch.over(state.round, rounds)
+
+            return driver.run(state, rounds, [send_points, watch.round, *hooks], after_round)
+    finally:
+        send_points()  # what hooks said of the last round, and the scores after a `Stop`
+
+
+def result_of(
+    name: str, record: Run, driver: Driver, state: RunState, model: Predictor, seconds: dict[str, float]
+) -> RunResult:
+    """What came of a run, as plain data."""
+    fleet = driver.fleet
+    return RunResult(
         name=name,
         run_id=record.id,
-        experiment=experiment,
+        experiment=driver.experiment,
         metrics={point.metric: point.value for point in driver.points},
         points=tuple(driver.points),
         weights=state.server.weights.numpy(),
         model=model,
-        seconds={**clock.shared, **driver.seconds, "track": time.perf_counter() - began},
+        seconds=seconds,
         phones_per_second=driver.phones_per_second,
         fleet={
             "phones": fleet.dataset.phones,
@@ -136,8 +177,6 @@ def one_run(
         scaling=driver.scaling,
         nowcast=driver.scores.nowcast,
     )
-    record.log_result(result)
-    return result
 
 
 def say_of_compiling(planned: Plan, watch: Watch) -> None:
@@ -200,27 +239,32 @@ def started_fleet(planned: Plan, dataset: Dataset, clock: Clock) -> Iterator[Fle
 def recorded(
     tracker: Tracker, name: str, experiment: Experiment, dataset: Dataset, parent: Run | None = None
 ) -> Iterator[Run]:
-    """An MLflow run that ends as finished, failed or, after Ctrl-C, killed."""
+    """An MLflow run that ends as finished, failed or, after Ctrl-C, killed; the error then says how to go on."""
     record = tracker.start(name, experiment, parent=parent, dataset=dataset)
     try:
         yield record
-    except KeyboardInterrupt:
-        record.finish("KILLED")
-        raise
-    except BaseException:
-        record.finish("FAILED")
+    except BaseException as error:
+        record.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        if parent is None and not isinstance(error, UserMistake | BadRow):
+            error.add_note(f"go on: {resume_command(record.id, experiment)}")
         raise
     record.finish("FINISHED")
 
 
-def recorder(driver: Driver, record: Run) -> Callable[..., None]:
-    """A hook that sends to the record what points there are since it was last called."""
-    sent = 0
+def recorder(driver: Driver, record: Run, watch: Watch) -> Callable[..., None]:
+    """A hook that sends to the record what points there are since it last could."""
+    sent = watched = 0
 
     def on_round(context: RoundContext | None = None) -> None:
-        nonlocal sent
-        record.log(driver.points[sent:])
-        sent = len(driver.points)
+        nonlocal sent, watched
+        try:
+            record.log([*driver.points[sent:], *driver.watched[watched:]])
+        except OSError as error:
+            watch.say(
+                f"points could not be recorded ({error}); the run goes on, and they are recorded when they can be"
+            )
+        else:
+            sent, watched = len(driver.points), len(driver.watched)
 
     return on_round
 

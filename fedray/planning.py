@@ -12,8 +12,10 @@ import psutil
 from fedray.config import Experiment
 from fedray.data.expected import expected
 from fedray.errors import Problem, UserMistake, WouldNotFit
+from fedray.federation.checkpoint import refuse_unknown_place
 from fedray.federation.programs import Choice, choose
 from fedray.fleet.engine import Engine, InlineEngine
+from fedray.fleet.nodes import Node, spread
 from fedray.fleet.phones import chosen_device
 from fedray.fleet.placement import Placement, place
 from fedray.needs import OBJECT_STORE_BYTES, Needs
@@ -23,12 +25,16 @@ from fedray.strategies.registry import strategy
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is to run on. `engine` is the connection to a cluster that was joined to find out."""
+    """What there is to run on. `engine` is the connection to a cluster that was joined to find out.
+
+    `machines` are its nodes that may hold actors.
+    """
 
     cpus: int
     nodes: int
     free_bytes: int
     engine: Engine | None = None
+    machines: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Plan:
         placement: Phones in actors.
         cluster: What there is.
         weights: D, of the model.
+        rows: Of all phones, both splits together.
         memory_bytes: By part: driver, cluster, object_store, actors, shards, training, outbreak.
         bytes_a_round: `down` (weights to nodes) and `up` (reports to the driver).
         chosen: For each `auto`, its value and why.
@@ -51,6 +58,7 @@ class Plan:
     placement: Placement
     cluster: Cluster
     weights: int
+    rows: int
     memory_bytes: dict[str, int]
     bytes_a_round: dict[str, int]
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -75,6 +83,28 @@ class Plan:
             needed, free = self.needed_bytes / 2**30, self.cluster.free_bytes / 2**30
             raise WouldNotFit(f"this needs {needed:.1f} GiB of memory and {free:.1f} GiB are free", self.mend)
 
+    def placed(self) -> list[dict[str, Any]]:
+        """Nodes x actors x phones: of each node that holds actors `node`, `cpus`, `memory_bytes`, `actors`, `phones`.
+
+        Empty where there is but this machine.
+        """
+        machines, ranges = self.cluster.machines, self.placement.ranges
+        held: dict[str, list[int]] = {node.id: [] for node in machines}
+        if machines:
+            where = spread(self.placement.actors, machines, self.experiment.fleet.gpus_per_actor)
+            for node_id, (first, last) in zip(where, ranges, strict=True):
+                held[node_id].append(last - first)
+        return [
+            {
+                "node": node.name,
+                "cpus": node.cpus,
+                "memory_bytes": node.memory_bytes,
+                "actors": len(held[node.id]),
+                "phones": sum(held[node.id]),
+            }
+            for node in machines
+        ]
+
     def resolved(self) -> Experiment:
         """The experiment with what every `auto` chose written into it."""
         return self.experiment.with_({knob: choice["value"] for knob, choice in self.chosen.items()})
@@ -91,6 +121,7 @@ class Plan:
             "actors": self.placement.actors,
             "phones_per_actor": self.placement.phones_per_actor,
             "nodes": self.cluster.nodes,
+            "placed": self.placed(),
             "memory_bytes": {**self.memory_bytes, "needed": self.needed_bytes, "free": self.cluster.free_bytes},
             "bytes_a_round": sum(self.bytes_a_round.values()),
             "chosen": self.chosen,
@@ -111,6 +142,7 @@ def plan(experiment: Experiment, grow: Callable[[str], None] | None = None) -> P
         WouldNotFit: If CPUs that were asked for don't come.
     """
     weights = check_runs(experiment)
+    refuse_unknown_place(experiment)
     rows = expected(experiment.data, experiment.seed, used_columns(experiment))
     if getattr(experiment.data, "test_share", 0) == 1:
         allowed = "a share of 1 leaves no rows to train on; it is for fedray evaluate"
@@ -124,6 +156,7 @@ def plan(experiment: Experiment, grow: Callable[[str], None] | None = None) -> P
         placement=placement,
         cluster=cluster,
         weights=weights,
+        rows=rows.rows,
         memory_bytes=needs.by_part(placement, needs.shards(placement)),
         bytes_a_round=_bytes_a_round(experiment, placement, weights, cluster.nodes),
         chosen=_chosen(experiment, placement, needs) | _chosen_compiling(experiment, compiling),
@@ -139,8 +172,9 @@ def _bytes_a_round(experiment: Experiment, placement: Placement, weights: int, n
         chosen = strategy(run.federation.strategy, run.federation.own_knobs())
         vectors = 1 + chosen.memory
         hops = 4 * weights * placement.actors
+        senders = placement.actors if nodes == 1 else min(nodes, placement.actors)  # several nodes add up their own
         down = max(down, hops if chosen.hops else 4 * weights * vectors * nodes)
-        up = max(up, hops if chosen.hops else 8 * weights * vectors * placement.actors)
+        up = max(up, hops if chosen.hops else 8 * weights * vectors * senders)
     return {"down": down, "up": up}
 
 
@@ -205,9 +239,10 @@ def find_cluster(experiment: Experiment, grow: Callable[[str], None] | None = No
         return Cluster(os.cpu_count() or 1, 1, free)
     from fedray.fleet.ray_engine import RayEngine
 
-    cpus, say = (None, _silent) if grow is None else (experiment.fleet.cpus, grow)
-    engine = RayEngine(address, experiment.fleet.gpus_per_actor, cpus=cpus, say=say)
-    return Cluster(engine.cpus, engine.nodes, engine.memory_bytes, engine)
+    fleet = experiment.fleet
+    cpus, say = (None, _silent) if grow is None else (fleet.cpus, grow)
+    engine = RayEngine(address, fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline, cpus, say)
+    return Cluster(engine.cpus, engine.nodes, engine.memory_bytes, engine, tuple(engine.machines))
 
 
 def refuse_more_cpus(cpus: int | None) -> None:
@@ -230,4 +265,4 @@ def start_engine(planned: Plan) -> Engine:
         return InlineEngine()
     from fedray.fleet.ray_engine import RayEngine
 
-    return RayEngine("local", fleet.gpus_per_actor, OBJECT_STORE_BYTES)
+    return RayEngine("local", fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline)

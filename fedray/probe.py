@@ -1,25 +1,29 @@
-"""How long an experiment may take: its own networks trained on made-up rows for two seconds, by one thread, here.
+"""How fast phones train and are scored here: a run's own networks on made-up rows for two seconds.
 
-A guess from one core. Starting actors and asking them costs what was measured elsewhere (docs/phones.md); writing rows,
-baselines and recording are left out. No real row is read.
+As many processes at once as the run will use of this machine, each with one thread, since cores that share a cache or
+a clock are slower together than alone. No real row is read. What this means for a whole run is `forecast`'s business.
 """
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import struct
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from fedray.config import Experiment, OutbreakData
 from fedray.data.expected import expected
-from fedray.federation.programs import Choice, compiled_folder
+from fedray.federation.programs import compiled_folder
 from fedray.fleet.compiling import is_compiled
-from fedray.fleet.local_round import Broadcast, LocalRound
+from fedray.fleet.local_round import BLOCKS_AT_ONCE, Broadcast, LocalRound
 from fedray.fleet.phones import chosen_device
 from fedray.fleet.placement import Placement
 from fedray.fleet.shard import Shard
@@ -29,81 +33,51 @@ from fedray.learning.program import AnyProgram
 from fedray.learning.trainer import Examples
 from fedray.strategies.registry import strategy
 
-CLUSTER_START = 5.0  # seconds that a local Ray cluster takes, measured
-ACTOR_START = 2.0  # CPU seconds that an actor takes to start, measured
-ANSWER = 0.0005  # seconds that an order and its answer take through Ray, measured
-COMPILING = 20.0  # seconds, measured for the standard network
-COMPILED_GAIN = 2.0  # the least of those measured, a GRU's; others reach eight
-SHARE_OF_EVALUATION = 0.1  # of the time for probing
+SHARE_OF_EVALUATION = 0.2  # of the time for probing
+PATIENCE = 60.0  # seconds more than asked for that a process may take; then it counts as stuck
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How fast a run will be.
+class Speed:
+    """How fast one core is while the others work too.
 
     Attributes:
-        phones_per_second_and_core: In local training.
-        round: Seconds a round, without evaluation.
-        rounds: How many.
-        evaluation: Seconds an evaluation.
-        evaluations: How many.
-        total: Seconds of all rounds and evaluations.
+        training: Phones a second, all local epochs.
+        scoring: Phones a second, both splits.
+        hops: The model goes from phone to phone, so that only one core works at a time.
     """
 
-    phones_per_second_and_core: float
-    round: float
-    rounds: int
-    evaluation: float
-    evaluations: int
-    total: float
+    training: float
+    scoring: float
+    hops: bool
 
 
-def probe(
-    experiment: Experiment, placement: Placement, cpus: int, compiling: Mapping[str, Choice], seconds: float = 2.0
-) -> dict[str, Any]:
-    """Seconds that an experiment is expected to take.
+def probe(run: Experiment, placement: Placement, processes: int, program: AnyProgram | None, seconds: float) -> Speed:
+    """Train and score made-up phones like a run's.
 
     Args:
-        experiment: Checked.
+        run: Without variants, checked.
         placement: Its phones in actors.
-        cpus: Of the cluster.
-        compiling: What of each run is compiled. Where that has been done before it is timed; else plain training is,
-            and taken to be `COMPILED_GAIN` times as fast.
-        seconds: To spend on finding out, shared by the variants.
-
-    Returns:
-        `runs` (a `Pace` for each), `start` (of cluster and actors) and `total`, without baselines.
+        processes: That work at once.
+        program: What of it is compiled; it is used if that has been done before, else plain training is timed.
+        seconds: To spend on finding out.
     """
-    runs = experiment.runs()
-    with _one_thread():
-        share = seconds / len(runs)
-        paces = {name: _pace(run, placement, cpus, compiling[name].program, share) for name, run in runs.items()}
-    start = COMPILING * sum(_uncompiled(run, compiling[name].program) for name, run in runs.items())
-    if experiment.fleet.engine == "ray":
-        start += (0.0 if experiment.fleet.address else CLUSTER_START) + ACTOR_START * placement.actors / cpus
-    total = start + sum(pace.total for pace in paces.values())
-    return {"runs": {name: asdict(pace) for name, pace in paces.items()}, "start": start, "total": total}
-
-
-def _uncompiled(run: Experiment, program: AnyProgram | None) -> bool:
-    return program is not None and not is_compiled(program.graphs, compiled_folder(run))
-
-
-def _pace(run: Experiment, placement: Placement, cpus: int, program: AnyProgram | None, seconds: float) -> Pace:
     made_up = _MadeUp(run, placement, program)
-    a_phone = made_up.seconds_a_phone(seconds * (1 - SHARE_OF_EVALUATION)) * run.learning.local_epochs
-    a_phone /= COMPILED_GAIN if _uncompiled(run, program) else 1.0
-    scored = made_up.seconds_a_phone_scored(seconds * SHARE_OF_EVALUATION)
-    at_once = min(cpus, placement.actors)
-    asked = placement.actors * ANSWER if run.fleet.engine == "ray" else 0.0
-    cohort = placement.phones * run.federation.participation
-    # Where the model hops, one phone trains at a time however many cores there are.
-    training = cohort * a_phone / (1 if made_up.hops else at_once) + asked
-    evaluation = placement.phones * scored / at_once + asked
-    learning = run.learning
-    evaluations = 1 + -(-learning.rounds // learning.evaluate_every)
-    total = learning.rounds * training + evaluations * evaluation
-    return Pace(1 / a_phone, training, learning.rounds, evaluation, evaluations, total)
+    if made_up.device != "cpu":
+        processes = 1  # a process that was forked can't use a GPU
+    with _one_thread():
+        train, score = made_up.train, made_up.score
+        trained = side_by_side(
+            lambda: _per_second(train, made_up.cohort, seconds * (1 - SHARE_OF_EVALUATION)),
+            1 if made_up.hops else processes,
+        )
+        scored = side_by_side(lambda: _per_second(score, made_up.phones, seconds * SHARE_OF_EVALUATION), processes)
+    return Speed(trained / run.learning.local_epochs, scored / 2, made_up.hops)
+
+
+def uncompiled(run: Experiment, program: AnyProgram | None) -> bool:
+    """Whether there is something to compile that this machine hasn't compiled before."""
+    return program is not None and not is_compiled(program.graphs, compiled_folder(run))
 
 
 class _MadeUp:
@@ -113,7 +87,9 @@ class _MadeUp:
         learning, features = run.learning, len(run.task.features)
         strategy_ = strategy(run.federation.strategy, run.federation.own_knobs())
         self.hops, self.device, self.rows = strategy_.hops, chosen_device(learning.device), rows_a_phone(run)
-        self.phones = min(max(WIDTH, getattr(program, "width", 0)), placement.phones_per_actor)
+        # As many as are taken together, since more of them don't fit into a cache.
+        taken = BLOCKS_AT_ONCE * getattr(program, "width", 0)
+        self.phones = min(max(WIDTH, taken), placement.phones_per_actor)
         self.cohort = max(1, round(self.phones * run.federation.participation))
         network = models.build(
             run.model.name, in_features=features, hidden=run.model.hidden, arguments=run.model.arguments, seed=run.seed
@@ -125,12 +101,15 @@ class _MadeUp:
         self.local = LocalRound(
             network, features, self.loss, one_epoch, run.federation, strategy_, run.seed, self.phones * self.rows
         )
-        if program is not None and not _uncompiled(run, program):
+        if program is not None and not uncompiled(run, program):
             self.local.compile(program, compiled_folder(run))
         sent = strategy_.broadcast(strategy_.begin(weights))
         self.start = Broadcast(1, weights, sent)
         self.memory = torch.zeros(self.phones, strategy_.memory * len(weights))
         self.shard = self._shard(features)
+        # Sums a day, as for every target that is a number; rows of a table are taken to be days too.
+        self.days = 0 if run.task.loss == "bce" else self.rows
+        self.day = np.tile(np.arange(self.rows, dtype=np.int16), self.phones)
 
     def _shard(self, features: int) -> Shard:
         rows = self.phones * self.rows
@@ -140,30 +119,25 @@ class _MadeUp:
         examples = Examples(drawn.to(self.device), targets.to(self.device))
         return Shard(np.arange(self.phones), np.arange(self.phones + 1) * self.rows, examples)
 
-    def seconds_a_phone(self, seconds: float) -> float:
-        """Of local training, one epoch."""
+    def train(self, phones: int) -> None:
+        """Local training of some phones, one epoch."""
+        ids = np.arange(phones)
+        if self.hops:
+            self.local.visit(self.shard, ids, self.start)
+        else:
+            self.local.train(self.shard, ids, self.start, self.memory)
 
-        def train(phones: int) -> None:
-            ids = np.arange(phones)
-            if self.hops:
-                self.local.visit(self.shard, ids, self.start)
-            else:
-                self.local.train(self.shard, ids, self.start, self.memory)
-
-        return _seconds_each(train, self.cohort, seconds)
-
-    def seconds_a_phone_scored(self, seconds: float) -> float:
-        """Of evaluation, both splits."""
-
-        def evaluate(phones: int) -> None:
-            examples, offsets = self.shard.examples, self.shard.offsets[: phones + 1]
-            rows = slice(0, int(offsets[-1]))
-            outputs = scoring.predictions(self.local.network, self.start.weights, examples.features[rows]).cpu()
-            targets = examples.targets[rows].cpu()
-            scoring.loss_sums(self.loss, outputs, targets, offsets, self.rows)
-            scoring.metric_sums(self.metrics, outputs[:, 0].double().numpy(), targets.double().numpy(), offsets)
-
-        return 2 * _seconds_each(evaluate, self.phones, seconds)
+    def score(self, phones: int) -> None:
+        """Evaluation of some phones, one split."""
+        examples, offsets = self.shard.examples, self.shard.offsets[: phones + 1]
+        rows = slice(0, int(offsets[-1]))
+        outputs = scoring.predictions(self.local.network, self.start.weights, examples.features[rows]).cpu()
+        targets = examples.targets[rows].cpu()
+        predicted, wanted = outputs[:, 0].double().numpy(), targets.double().numpy()
+        scoring.metric_sums(self.metrics, predicted, wanted, offsets)
+        scoring.loss_sums(self.loss, outputs, targets, offsets, self.rows)
+        if self.days:
+            scoring.day_sums(predicted, wanted, self.day[rows], self.days)
 
 
 def rows_a_phone(run: Experiment) -> int:
@@ -175,23 +149,52 @@ def rows_a_phone(run: Experiment) -> int:
     return max(1, round(size.rows * share / size.phones))
 
 
-def _seconds_each(work: Callable[[int], None], most: int, seconds: float) -> float:
-    """How long `work(n)` takes for each of n things, n as large as the time allows and `most` at most."""
+def _per_second(work: Callable[[int], None], most: int, seconds: float) -> float:
+    """How many things `work(n)` does a second, n as large as a quarter of the time allows and `most` at most."""
     few = min(most, LEAST_WIDTH)
     work(few)  # once unmeasured: the first call sets things up
-    took = _timed(work, few)
-    many = min(most, max(few, int(few * seconds / took)))
-    end = time.perf_counter() + seconds - took
-    best = took / few if many == few else _timed(work, many) / many
-    while time.perf_counter() < end:
-        best = min(best, _timed(work, many) / many)
-    return best
-
-
-def _timed(work: Callable[[int], None], things: int) -> float:
     began = time.perf_counter()
-    work(things)
-    return time.perf_counter() - began
+    work(few)
+    took = time.perf_counter() - began
+    many = min(most, max(few, int(few * seconds / 4 / took)))
+    if many > few:
+        work(many)  # memory is asked for once
+    done, began = 0, time.perf_counter()
+    while not done or time.perf_counter() < began + seconds / 2:
+        work(many)
+        done += many
+    return done / (time.perf_counter() - began)
+
+
+def side_by_side(measure: Callable[[], float], processes: int) -> float:
+    """Measure in several processes at once; the mean of what they found. Where there is no safe fork, in this one."""
+    if processes < 2 or sys.platform != "linux":
+        return measure()
+    children = [_forked(measure) for _ in range(processes)]
+    found, deadline = [], time.monotonic() + PATIENCE
+    for pid, pipe in children:
+        ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+        said = os.read(pipe, 8) if ready else b""
+        os.close(pipe)
+        if len(said) < 8:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            found.append(struct.unpack("d", said)[0])
+        os.waitpid(pid, 0)
+    return sum(found) / len(found) if found else measure()
+
+
+def _forked(measure: Callable[[], float]) -> tuple[int, int]:
+    """A process that measures, writes what it found into a pipe and ends; its id, and where the pipe is read."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        return pid, reading
+    try:
+        os.write(writing, struct.pack("d", measure()))
+    finally:
+        os._exit(0)  # nothing of the parent's is to be ended or flushed here
 
 
 @contextmanager

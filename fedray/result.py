@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from fedray.learning.standardise import Scaling
 
 
+WATCHED = "system/"
+"""Names of numbers that a run is watched by begin like this. They differ from one repetition to the next, so they are
+recorded, on MLflow's page of system metrics, and are no metrics of a result."""
+
+
 class Point(NamedTuple):
     """One number of one round; round 0 is before training."""
 

@@ -17,11 +17,14 @@ class Watch:
     def progress(self, done: int, of: int) -> None:
         """How far the stage has come, where it can tell: actors started, blocks of rows written."""
 
-    def run(self, name: str, rounds: int) -> None:
-        """A run begins: `main`, or a variant."""
+    def run(self, name: str, rounds: int, run_id: str = "") -> None:
+        """A run begins: `main`, or a variant; the id is that of its record."""
 
     def round(self, context: RoundContext) -> None:
         """A round has ended."""
+
+    def over(self, done: int, rounds: int) -> None:
+        """A round is over, and a checkpoint may be made of it: what is raised here ends the run, to be resumed."""
 
     def say(self, line: str) -> None:
         """Something happened that the user should know: what died and what was done, what `auto` chose."""

@@ -27,7 +27,7 @@ variants:
   averaged: {federation.strategy: fedavg}
   hopping: {federation.strategy: sequential}
 """
-COMMANDS = ("run", "plan", "outbreak", "replay", "evaluate", "ui")
+COMMANDS = ("run", "resume", "plan", "outbreak", "replay", "evaluate", "ui")
 TALKING = ("--set", "model.name=talks:Net", "--set", "variants={}")
 FORCED = {"FORCE_COLOR": "1"}  # some machines set it for everything; a log wants no control codes all the same
 
@@ -209,10 +209,12 @@ class TestMistakes:
 
 
 class TestPlan:
-    SIZES = ("phones", "actors", "phones_per_actor", "nodes", "memory_bytes", "bytes_a_round")
+    SIZES = ("phones", "actors", "phones_per_actor", "nodes", "placed", "memory_bytes", "bytes_a_round")
 
     def test_json(self, planned):
-        assert list(planned) == ["fits", *self.SIZES, "chosen", "mend", "seconds"]
+        assert list(planned) == [
+            "fits", *self.SIZES, "chosen", "mend", "seconds", "minutes", "node_hours", "money",
+        ]  # fmt: skip
         assert (planned["fits"], planned["phones"], planned["actors"], planned["mend"]) == (True, 8, 1, "")
 
     def test_seconds_add_up(self, planned):
@@ -222,13 +224,28 @@ class TestPlan:
             assert (pace["rounds"], pace["evaluations"]) == (2, 3)  # once before the first round
             assert pace["round"] == pytest.approx(8 / pace["phones_per_second_and_core"])  # inline: one core
             assert pace["total"] == pytest.approx(2 * pace["round"] + 3 * pace["evaluation"])
-        assert seconds["total"] == sum(pace["total"] for pace in seconds["runs"].values())
+            assert pace["phones_per_second"] == pytest.approx(8 / pace["round"])
+        stages = seconds["stages"]
+        assert seconds["total"] == sum(stages.values())
+        assert stages["train"] + stages["evaluate"] == pytest.approx(
+            sum(pace["total"] for pace in seconds["runs"].values())
+        )
+        assert planned["minutes"] == pytest.approx(seconds["total"] / 60)
+        assert planned["node_hours"] == pytest.approx(planned["minutes"] / 60)
+        assert planned["money"] is None
 
-    def test_table_says_what_auto_chose(self, folder):
-        done = fedray("plan", "small.yaml", folder=folder)
+    def test_table_says_what_auto_chose_and_what_it_costs(self, folder):
+        done = fedray("plan", "small.yaml", "--set", "fleet.price_per_hour=3600", folder=folder)
         assert done.returncode == 0
         assert "auto chose fleet.phones_per_actor = 8: one actor a CPU (1)" in done.stdout
         assert re.search(r"^ needed +[\d.]+ [KMG]iB", done.stdout, re.MULTILINE)
+        said = re.search(
+            r"^About .+ on 1 node \(1 CPU\): ([\d.e-]+) node-hours, which cost ([\d.,]+) at 3600 a node and hour\.$",
+            done.stdout,
+            re.MULTILINE,
+        )
+        hours, money = (float(number.replace(",", "")) for number in said.groups())
+        assert money == pytest.approx(3600 * hours, rel=0.06)  # hours are rounded to two digits
 
     def test_what_would_not_fit_names_the_knob_and_exits_3(self, folder):
         crowd = ["--set", "fleet={engine: ray, phones_per_actor: 1}", "--set", "data={people: 10000, phones: 10000}"]
@@ -245,9 +262,15 @@ class TestRun:
         stages = [line for line in said if ":" not in line]
         before = ["check", "outbreak", "shards", "start"]
         assert [line for line in stages if line in before] == before
-        assert stages[-4:] == ["averaged, 2 rounds", "hopping, 2 rounds", "baselines", "track"]
+        ids = re.findall(r"^    (\w{32})  (?:averaged|hopping)$", ran.stdout, re.MULTILINE)
+        begun = [f"{name}, 2 rounds, run {run}" for name, run in zip(("averaged", "hopping"), ids, strict=True)]
+        assert stages[-4:] == [*begun, "baselines", "track"]
         rounds = [line for line in said if ":" in line]
-        assert [line.split(":")[0] for line in rounds] == ["averaged 1/2", "averaged 2/2", "hopping 1/2", "hopping 2/2"]
+        assert [line.split(":")[0] for line in rounds] == [
+            f"[{run[:8]} round {number}]  {name} {number}/2"
+            for run, name in zip(ids, ("averaged", "hopping"), strict=True)
+            for number in (1, 2)
+        ]
         assert all(re.search(r": loss [\d.]+, [\d,.]+ phones/s, ", line) for line in rounds)
 
     def test_no_control_codes(self, ran):

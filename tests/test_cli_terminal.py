@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fedray.federation.driver import RoundContext
+from fedray.terminal.progress import LineWatch
 from fedray.tracking import store
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +114,9 @@ def test_a_terminal_gets_a_live_bar(folder):
     assert "\x1b" not in results  # standard output is no terminal here
 
 
-@pytest.mark.parametrize("terminal", [True, False], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "terminal", [pytest.param(True, id="Ctrl-C"), pytest.param(False, id="SIGTERM", marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_is_killed_in_mlflow_and_leaves_nothing(terminal, folder):
     started = Started("run", "long.yaml", folder=folder, terminal=terminal)
     started.until("phones/s" if terminal else "main, 100000 rounds")
@@ -121,8 +125,9 @@ def test_an_interrupted_run_is_killed_in_mlflow_and_leaves_nothing(terminal, fol
     else:
         code, processes = started.interrupted(lambda: started.process.send_signal(signal.SIGTERM))
     assert code == 130
-    last = screen(started.said).splitlines()[-1]
+    *_, last, mend = screen(started.said).splitlines()
     assert last == "interrupted: the run is marked as killed in MLflow, and all actors have ended"
+    assert re.fullmatch(r"    go on: fedray resume [0-9a-f]{32}", mend)
     assert "Traceback" not in started.said
     assert statuses(folder)[0] == "KILLED"
     assert processes > 4  # Ray's own, and the actors
@@ -133,3 +138,23 @@ def test_the_page_of_mlflow_ends_with_ctrl_c(folder):
     assert started.process.stdout.readline() == "MLflow is at http://127.0.0.1:5987 (Ctrl-C ends it)\n"
     code, _ = started.interrupted(lambda: started.process.send_signal(signal.SIGINT))
     assert code == 0
+
+
+def test_what_is_said_in_a_round_carries_the_runs_id_and_the_round(capsys):
+    watch = LineWatch()
+    watch.stage("start")
+    watch.run("main", 20, "0f3a5c7e" * 4)
+    watch.say("before the first round")
+    watch.round(RoundContext(6, 20, {"train_loss": 0.5}, 2.0, 9, 0, None))
+    watch.say("actor 3 died")
+    watch.stage("baselines")
+    said = [line.split(" s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        "start",
+        f"main, 20 rounds, run {'0f3a5c7e' * 4}",
+        "[0f3a5c7e]  before the first round",
+        said[3],
+        "[0f3a5c7e round 7]  actor 3 died",
+        "baselines",
+    ]
+    assert said[3].startswith("[0f3a5c7e round 6]  main 6/20: loss 0.5000, 4.5 phones/s")

@@ -77,6 +77,18 @@ class TestResult:
         frame = result.history
         assert [value for _, value in recorded] == list(frame[frame.metric == "test_mse"].value)
 
+    def test_what_rounds_are_watched_by_is_in_mlflow_and_in_no_result(self, result: Any, shared_home: Path) -> None:
+        watched = {
+            name: history(shared_home, result.only.run_id, f"system/{name}")
+            for name in ("live_actors", "lost_phones", "bytes_to_driver", "phones_per_second")
+        }
+        assert all([step for step, _ in recorded] == [1, 2, 3] for recorded in watched.values())
+        assert {value for _, value in watched["live_actors"]} == {1.0}
+        assert {value for _, value in watched["lost_phones"]} == {0.0}
+        assert all(8 * 561 < value < 1.5 * 8 * 561 for _, value in watched["bytes_to_driver"])
+        assert all(value > 0 for _, value in watched["phones_per_second"])
+        assert not any("system" in point.metric for point in result.only.points)
+
     def test_it_comes_back_from_mlflow(self, result: Any, shared_home: Path) -> None:
         loaded = fedray.load(result.only.run_id, home=shared_home)
         assert loaded.only.weights_sha256 == result.only.weights_sha256

@@ -39,7 +39,8 @@ class TestWhatItSays:
     def test_the_keys_are_those_that_are_promised(self) -> None:
         planned = plan(experiment(fleet__engine="ray")).as_json()
         assert list(planned) == [
-            "fits", "phones", "actors", "phones_per_actor", "nodes", "memory_bytes", "bytes_a_round", "chosen", "mend",
+            "fits", "phones", "actors", "phones_per_actor", "nodes", "placed", "memory_bytes", "bytes_a_round",
+            "chosen", "mend",
         ]  # fmt: skip
         memory = dict(planned["memory_bytes"])
         free, needed = memory.pop("free"), memory.pop("needed")

@@ -216,7 +216,26 @@ class Fleet(Section):
     max_lost_phones: Annotated[int, Field(ge=0, strict=True)] = Field(
         0, description="phones that may drop out of a round before the run ends"
     )
+    deadline: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        3600.0,
+        description="seconds that an actor may take over one order before it counts as hung and is replaced; the "
+        "default is far above any order that is worth waiting for",
+    )
     gpus_per_actor: NotNegative = Field(0.0, description="GPUs, or a share of one, that Ray gives each actor")
+    price_per_hour: NotNegative | None = Field(
+        None, description="what one node costs an hour, in any currency, for the money that plan expects; null: unknown"
+    )
+    checkpoint_every: Annotated[int, Field(ge=0, strict=True)] = Field(
+        10, description="rounds between checkpoints, from which `fedray resume` goes on; 0: none are written"
+    )
+    checkpoints_kept: Count = Field(
+        2, description="newest checkpoints that are kept; two, so that one is whole if the other is damaged"
+    )
+    checkpoint_to: str | None = Field(
+        None,
+        description="folder or URI (`s3://bucket/runs`, whatever fsspec knows) for checkpoints and phones' private "
+        "vectors; null: in home, which must then outlive the machines",
+    )
 
 
 class Privacy(Section):

@@ -11,7 +11,7 @@ from fedray.data.export import summary, write_outbreak
 from fedray.data.making import MadeShards
 from fedray.data.outbreak import first_empty_day
 from fedray.data.reading import ParquetShards, Rows, ShardReader
-from fedray.data.sources import prepare
+from fedray.data.sources import is_prepared, prepare
 
 __all__ = [
     "SPLITS",
@@ -22,6 +22,7 @@ __all__ = [
     "Rows",
     "ShardReader",
     "first_empty_day",
+    "is_prepared",
     "prepare",
     "reader_of",
     "summary",

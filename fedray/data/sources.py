@@ -70,14 +70,8 @@ def prepare(
         UserMistake: With everything that is wrong in the user's table, or with knobs under which no outbreak takes off.
         RunFailed: If the files can't be written to the end.
     """
-    if isinstance(data, TableData):
-        if made:
-            raise ValueError("only the rows of an outbreak can be made anew from the seed")
-        depends_on = _table_key(data, seed, columns)
-    else:
-        depends_on = {**_outbreak_key(data, seed), **({"made": True} if made else {})}
-    digest = digest_of(depends_on)
-    final = (Path(home) / "shards" / digest).absolute()
+    digest = _digest(data, seed, columns, made)
+    final = _folder(home, digest)
     if is_whole(final):
         return Dataset.open(final)
     report = progress or _silent
@@ -90,6 +84,13 @@ def prepare(
         write = _write_people if made else _write_outbreak
         write(final, "home", epidemics, chosen_people(data, seed), digest, report)
     return Dataset.open(final)
+
+
+def is_prepared(
+    data: OutbreakData | TableData, seed: int, home: Path, columns: Sequence[str] | None = None, made: bool = False
+) -> bool:
+    """Whether `prepare` would find the data set there already."""
+    return is_whole(_folder(home, _digest(data, seed, columns, made)))
 
 
 def write_outbreak_to(final: Path, data: OutbreakData, seed: int, progress: Progress | None = None) -> Dataset:
@@ -115,6 +116,18 @@ def digest_of(depends_on: Mapping[str, Any]) -> str:
     """SHA-256 of all that rows depend on and of the format, in hexadecimal."""
     text = json.dumps({"format": FORMAT, **depends_on}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(data: OutbreakData | TableData, seed: int, columns: Sequence[str] | None, made: bool) -> str:
+    if isinstance(data, TableData):
+        if made:
+            raise ValueError("only the rows of an outbreak can be made anew from the seed")
+        return digest_of(_table_key(data, seed, columns))
+    return digest_of({**_outbreak_key(data, seed), **({"made": True} if made else {})})
+
+
+def _folder(home: Path, digest: str) -> Path:
+    return (Path(home) / "shards" / digest).absolute()
 
 
 def _silent(stage: str, done: int, total: int) -> None: ...

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from fedray.federation.driver import RoundContext
 
 HOUR = 3600.0
 
@@ -17,7 +13,7 @@ class TimeIsUp(KeyboardInterrupt):
 
 
 class TimeBudget:
-    """A hook that ends a run before a round that would go beyond its time.
+    """Ends a run before a round that would go beyond its time; called when a round is over.
 
     The clock starts when this is made, so that waiting for machines and making rows count as well: what is paid for.
 
@@ -29,17 +25,17 @@ class TimeBudget:
     def __init__(self, hours: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.hours = hours
         self._clock, self._began, self._longest = clock, clock(), 0.0
-        self._last = self._began
+        self._last: float | None = None
 
-    def __call__(self, context: RoundContext) -> None:
-        """Hear of a round.
+    def __call__(self, done: int, rounds: int) -> None:
+        """Hear that a round is over.
 
         Raises:
             TimeIsUp: If the longest round so far, evaluation included, would not fit in any more.
         """
         now = self._clock()
-        if context.round:
+        if self._last is not None:
             self._longest = max(self._longest, now - self._last)
         self._last = now
-        if context.round < context.rounds and now - self._began + self._longest >= self.hours * HOUR:
-            raise TimeIsUp(f"stopped after round {context.round} of {context.rounds}: {self.hours:g} hours are over")
+        if done < rounds and now - self._began + self._longest >= self.hours * HOUR:
+            raise TimeIsUp(f"stopped after round {done} of {rounds}: {self.hours:g} hours are over")

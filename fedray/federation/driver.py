@@ -14,23 +14,27 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file as save_numpy
-from safetensors.torch import save_file
+from safetensors.torch import save
+from torch import Tensor
 
 from fedray.config import Experiment
 from fedray.data.shards import Dataset
 from fedray.errors import PhonesLost, RunFailed
+from fedray.federation.checkpoint import PHONES, checkpoints_at
 from fedray.federation.programs import compiled_folder
+from fedray.federation.progress import Progress
 from fedray.federation.scores import Scores, scores
 from fedray.federation.state import RunState
 from fedray.fleet.cohort import CohortRule
-from fedray.fleet.fleet import Fleet, Gathered
+from fedray.fleet.fleet import Fleet
+from fedray.fleet.gathering import Gathered
 from fedray.fleet.held import Keeping
 from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, RunSpec, Train, Visit
 from fedray.learning.metrics import metrics_for
 from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Scaling, scaling_from_sums
-from fedray.result import Point
+from fedray.result import WATCHED, Point
+from fedray.storage import storage
 from fedray.strategies.registry import strategy
 from fedray.strategies.strategy import Cohort, Server
 from fedray.sums import Grid, from_limbs
@@ -52,6 +56,7 @@ class RoundContext:
         phones: That trained and were added up.
         lost: Phones that dropped out.
         state: After the round.
+        bytes_in: Of the reports on training that arrived at the driver.
     """
 
     round: int
@@ -61,6 +66,7 @@ class RoundContext:
     phones: int
     lost: int
     state: RunState
+    bytes_in: int = 0
 
 
 Hook: TypeAlias = Callable[[RoundContext], "Mapping[str, float] | Stop | None"]
@@ -76,6 +82,7 @@ class Round:
     phones: int
     lost: int
     seconds: float
+    bytes_in: int = 0
 
 
 class Driver:
@@ -85,8 +92,13 @@ class Driver:
         experiment: Resolved.
         fleet: Started.
         run: Names the run to the actors, and its folder.
-        folder: For broadcast weights that are kept, and phones' private vectors.
+        folder: For broadcast weights that are kept; checkpoints phones' private vectors too, unless the experiment
+            names another place for them.
         program: The local round as recorded, if it is to be compiled.
+
+    Attributes:
+        points: Every metric of every round, the hooks' included.
+        watched: What else is recorded of each round of training: live actors, lost phones, bytes, speed.
     """
 
     def __init__(
@@ -109,12 +121,25 @@ class Driver:
         self.speeds: list[float] = []
         self.lost_phones = 0
         self.points: list[Point] = []
+        self.watched: list[Point] = []
         self.scores = Scores({})
 
     def begin(self, weights: torch.Tensor) -> RunState:
         """The state before round 1, from initial weights `[D]`."""
         chosen = {"fleet.phones_per_actor": self.fleet.placement.phones_per_actor}
         return RunState(0, self.strategy.begin(weights), chosen)
+
+    def go_on(self, done: Progress) -> RunState:
+        """The state to go on from, where an earlier driver of this run had come so far."""
+        self.points, self.speeds = list(done.points), list(done.speeds)
+        self.seconds = {stage: spent + done.seconds[stage] for stage, spent in self.seconds.items()}
+        self.lost_phones = done.lost_phones
+        return done.state
+
+    def progress(self, state: RunState) -> Progress:
+        """How far the run has come, with the state after the last round."""
+        points, speeds = tuple(self.points), tuple(self.speeds)
+        return Progress(state, self.scaling, points, speeds, dict(self.seconds), self.lost_phones)
 
     def standardise(self, known: Scaling | None = None) -> Scaling:
         """Get the fleet ready, with features centred and scaled by two passes of sums over all phones.
@@ -133,20 +158,28 @@ class Driver:
             known = scaling_from_sums(count, totals, from_limbs(squares), chosen)
         self.scaling = known or self.scaling
         if self.experiment.learning.keep_weights:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_numpy({"mean": self.scaling.mean, "scale": self.scaling.scale}, kept_scaling(self.folder))
+            parts = {"mean": self.scaling.mean, "scale": self.scaling.scale}
+            self._keep(kept_scaling(self.folder), {name: torch.from_numpy(part) for name, part in parts.items()})
         self.spec = replace(self.spec, scaling=self.scaling)
         self.fleet.prepare(self.spec)
         self.seconds["standardise"] += time.perf_counter() - began
         return self.scaling
 
-    def run(self, state: RunState, rounds: int, hooks: Iterable[Hook] = ()) -> RunState:
+    def run(
+        self,
+        state: RunState,
+        rounds: int,
+        hooks: Iterable[Hook] = (),
+        after_round: Callable[[RunState], None] = lambda _state: None,
+    ) -> RunState:
         """Train and evaluate until `rounds` rounds are done.
 
         Args:
             state: Where to go on from.
             rounds: How many rounds there are to be in the end, those of `state` included.
             hooks: Called after each round, and once before the first.
+            after_round: Called when all hooks have been told of a round and none has stopped the run: a checkpoint's
+                moment, since who goes on from there asks no hook again.
 
         Raises:
             PhonesLost: If more phones drop out of a round than the experiment allows.
@@ -164,12 +197,17 @@ class Driver:
             stopped = self._tell(hooks, done, rounds, measured | {"train_loss": done.loss})
             if stopped and not due:
                 self._record(state.round, self.evaluate(state))
+            if not stopped:
+                after_round(state)
+        if not self.scores.metrics:  # all rounds had been done before
+            self.evaluate(state)
         return state
 
     def train_round(self, state: RunState) -> Round:
         """Broadcast, train on the phones, add up, step: the state after one more round."""
-        began = time.perf_counter()
         number = state.round + 1
+        self.fleet.settle(number)
+        began = time.perf_counter()
         arrays = self._broadcast(state.server, number)
         if self.strategy.hops:
             gathered = self.fleet.visit(Visit(self.cohort), arrays, number)
@@ -183,7 +221,8 @@ class Driver:
         self.seconds["train"] += seconds
         self.speeds.append(phones / seconds)
         self.lost_phones += len(gathered.lost)
-        return Round(replace(state, round=number, server=server), loss, phones, len(gathered.lost), seconds)
+        after = replace(state, round=number, server=server)
+        return Round(after, loss, phones, len(gathered.lost), seconds, gathered.bytes_in)
 
     def evaluate(self, state: RunState) -> dict[str, float]:
         """The scores of the global model on all phones' rows of both splits."""
@@ -203,10 +242,16 @@ class Driver:
         tensors = {"weights": server.weights, **self.strategy.broadcast(server)}
         every = self.experiment.learning.keep_weights
         if every and (number - 1) % every == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            kept = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file(kept, kept_broadcast(self.folder, number))
+            self._keep(kept_broadcast(self.folder, number), tensors)
         return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+    def _keep(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        """Keep something for replay. The run doesn't need it, so a full disk doesn't end it."""
+        try:
+            content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+            storage(path.parent).write(path.name, content, lasting=False)
+        except OSError as error:
+            self.fleet.say(f"{path.name} could not be kept for replay ({error}); the run goes on")
 
     def _step(self, server: Server, gathered: Gathered) -> Server:
         if self.strategy.hops:
@@ -239,12 +284,26 @@ class Driver:
         """Record a round's metrics, tell all hooks, record theirs; whether one of them wants to stop."""
         measured = dict(measured)
         self._record(done.state.round, measured)
-        context = RoundContext(done.state.round, rounds, measured, done.seconds, done.phones, done.lost, done.state)
+        self._watch(done)
+        context = RoundContext(
+            done.state.round, rounds, measured, done.seconds, done.phones, done.lost, done.state, done.bytes_in
+        )
         answers = [_answer(hook, context) for hook in hooks]
         for answer in answers:
             if isinstance(answer, Mapping):
                 self._record(done.state.round, answer)
         return any(isinstance(answer, Stop) for answer in answers)
+
+    def _watch(self, done: Round) -> None:
+        if done.seconds == 0:
+            return  # nothing has been trained yet
+        numbers = {
+            "live_actors": self.fleet.live_actors,
+            "lost_phones": done.lost,
+            "bytes_to_driver": done.bytes_in,
+            "phones_per_second": done.phones / done.seconds,
+        }
+        self.watched += [Point(done.state.round, WATCHED + name, float(value)) for name, value in numbers.items()]
 
     def _record(self, number: int, measured: Mapping[str, float]) -> None:
         self.points += [Point(number, name, float(value)) for name, value in measured.items()]
@@ -272,7 +331,8 @@ def run_spec(
         days=_days(experiment, dataset.series),
         longest=dataset.longest,
         total_weight=max(dataset.rows["train"], dataset.phones),
-        memory_folder=str(folder.absolute() / "phones"),
+        memory_folder=f"{checkpoints_at(experiment, folder)}/{PHONES}",
+        memory_kept_every=experiment.fleet.checkpoint_every,
         shards=keeping(experiment, dataset),
         mapped_folder=str(experiment.home.absolute() / "mapped"),
         program=program,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import ray
-import torch
+from typing import TYPE_CHECKING
 
-from fedray.data.shards import Dataset
+import ray
+
 from fedray.fleet.messages import Answer, Arrays, Order, RunSpec
-from fedray.fleet.phones import Phones
+
+if TYPE_CHECKING:
+    from fedray.data.shards import Dataset
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -19,6 +21,11 @@ class PhoneActor:
     """
 
     def __init__(self, actor: int, first: int, last: int, dataset: Dataset) -> None:
+        # Whoever is given a handle of an actor imports this module; only the actor itself imports torch.
+        import torch
+
+        from fedray.fleet.phones import Phones
+
         torch.set_num_threads(1)  # one actor a core: threads of several actors would fight over it
         self.phones = Phones(actor, first, last, dataset)
 

@@ -6,7 +6,7 @@ Also one phone's part of it alone, for replay.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from fedray.learning.optimisers import LocalTraining
 from fedray.learning.program import AnyProgram, VisitProgram
 from fedray.learning.task import Loss
 from fedray.learning.trainer import Correction, Trained, Trainer
-from fedray.learning.visiting import CompiledVisits
+from fedray.learning.visiting import CompiledVisits, PlainVisits, Visits
 from fedray.strategies.strategy import Local, Sent, Strategy
 from fedray.sums import LARGEST_UPDATE, Grid, fits, limbs_hold, merged, to_limbs
 
@@ -39,7 +39,7 @@ ROWS_AT_ONCE = 1 << 20
 """Rows whose numbers are drawn together, at most, where phones are long: 8 MiB."""
 
 VISITED_AT_ONCE = 256
-"""Phones whose batches are drawn together where a compiled model visits them; they are visited one by one."""
+"""Phones whose batches are drawn together where a model visits them; they are visited one by one."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,13 @@ class LocalRound:
         self.strategy, self.weighting = strategy, federation.weighting
         self.training = local_training(learning)
         self.grid = Grid.of(total_weight)
-        # A model that hops visits one phone at a time, so there is no block; compiled or not, each is visited alone.
-        self.looped = learning.trainer == "loop" or strategy.hops
+        loop = LoopTrainer(network, loss, self.training)
         self.trainer: Trainer = (
-            LoopTrainer(network, loss, self.training)
-            if self.looped
-            else VectorisedTrainer(network, loss, self.training, features)
+            loop if learning.trainer == "loop" else VectorisedTrainer(network, loss, self.training, features)
         )
+        # A model that hops visits one phone at a time, so there is no block; compiled or not, each is visited alone.
+        self.visits: Visits = PlainVisits(loop)
         self.compiled: CompiledRound | None = None
-        self.visits: CompiledVisits | None = None
 
     def compile(self, program: AnyProgram, folder: Path) -> None:
         """From here on, train by this round as it was recorded.
@@ -162,32 +160,17 @@ class LocalRound:
 
         A phone that leaves weights that are not finite is dropped, and the model goes on without its step.
         """
-        weights = start.weights
         total: dict[str, Int64] = {}
         lost: list[Lost] = []
-        for begin in range(0, len(ids), VISITED_AT_ONCE if self.visits else 1):
-            here = ids[begin : begin + (VISITED_AT_ONCE if self.visits else 1)]
-            there = Broadcast(start.round, weights, start.extra)
-            weights, done = (self._compiled_visits if self.visits else self._visit)(shard, here, there)
-            total = merged(total, done.sums)
-            lost += done.lost
+        weights = start.weights
+        for begin in range(0, len(ids), VISITED_AT_ONCE):
+            here = ids[begin : begin + VISITED_AT_ONCE]
+            blocked = self._batches(shard, here, start.round, 1)
+            done = self.visits.visit(weights, shard.examples, blocked)
+            weights, there, keep = done.weights, here[blocked.phones], done.keep
+            total = merged(total, self._counts(shard, there[keep], blocked.seen[keep], done.losses[keep]))
+            lost += _dropped(there[~keep], ["update"])
         return weights, total, lost
-
-    def _visit(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, Block]:
-        sent, trained, _ = self.train_block(shard, ids, start, torch.zeros(1, 0))
-        done = self._add_up(shard, ids, sent, trained)
-        counts = {name: units for name, units in done.sums.items() if not name.startswith("sum.")}
-        weights = start.weights + trained.updates[0] if len(done.kept) else start.weights
-        return weights, replace(done, sums=counts)
-
-    def _compiled_visits(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, Block]:
-        if self.visits is None:
-            raise LookupError("this local round has no program")
-        blocked = self._batches(shard, ids, start.round, 1)
-        done = self.visits.visit(start.weights, shard.examples, blocked)
-        there, keep = ids[blocked.phones], done.keep
-        counts = self._counts(shard, there[keep], blocked.seen[keep], done.losses[keep])
-        return done.weights, Block(counts, there[keep], torch.zeros(0), _dropped(there[~keep], ["update"]))
 
     def train_block(
         self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor, trainer: Trainer | None = None
@@ -197,7 +180,7 @@ class LocalRound:
         Returns:
             What the phones send and how they trained, both in the order of `ids[chosen]`, and `chosen`.
         """
-        blocked = self._batches(shard, ids, start.round, 1 if self.looped else LEAST_WIDTH)
+        blocked = self._batches(shard, ids, start.round, LEAST_WIDTH)
         padded = _padded(memory, blocked).to(start.weights.device)
         correct = self.correction(start)
         trained = (trainer or self.trainer).train(start.weights, shard.examples, blocked, correct, padded)
@@ -217,9 +200,9 @@ class LocalRound:
     def updates(self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor) -> Tensor:
         """The updates of a few phones as this run's fleet makes them, `[phones, D]`, in the order of `ids`."""
         updates = start.weights.new_empty(len(ids), len(start.weights))
-        if self.visits is not None:
+        if self.strategy.hops:
             for place, phone in enumerate(ids):
-                updates[place] = self._compiled_visits(shard, phone[None], start)[0] - start.weights
+                updates[place] = self.visit(shard, phone[None], start)[0] - start.weights
         elif self.compiled is None:
             _, trained, chosen = self.train_block(shard, ids, start, memory)
             updates[torch.from_numpy(chosen)] = trained.updates

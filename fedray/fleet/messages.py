@@ -3,22 +3,27 @@
 To an actor goes an `Order`, and with it what all actors share: a `RunSpec` (once a run), or arrays (weights and what
 the strategy sends along).
 From an actor come a `Report` or a `Failure`, and nothing else: no row, no exception text, no log line. Both carry (run,
-round, attempt), so that a late answer to an old attempt is known as one.
+round, attempt), so that a late answer to an old attempt is known as one. Where reports are added up on their way, what
+arrives is a `Report` again, which says for whom it stands.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from fedray.config import Federation, Learning, Model, Task
 from fedray.fleet.cohort import CohortRule
-from fedray.learning.program import AnyProgram
-from fedray.learning.standardise import Scaling
+from fedray.sums import merged
+
+if TYPE_CHECKING:  # who only relays and adds up, imports no torch
+    from fedray.config import Federation, Learning, Model, Task
+    from fedray.learning.program import AnyProgram
+    from fedray.learning.standardise import Scaling
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
@@ -36,7 +41,8 @@ class RunSpec:
         days: How many days the data's time column has, for sums a day; 0: none are made.
         longest: Rows of the longest phone of all, by split.
         total_weight: Of all phones, for the grid of the sums.
-        memory_folder: Where phones keep private vectors from round to round.
+        memory_folder: Where phones keep private vectors from round to round, a path or a URI.
+        memory_kept_every: They stay there every so many rounds, for checkpoints; 0: never.
         shards: Where an actor's rows are, see `fleet.held`.
         mapped_folder: For `mapped`, where the files are.
         program: The local round as recorded, if it is compiled.
@@ -54,6 +60,7 @@ class RunSpec:
     longest: Mapping[str, int]
     total_weight: int
     memory_folder: str
+    memory_kept_every: int
     shards: Literal["resident", "mapped", "made"]
     mapped_folder: str
     program: AnyProgram | None
@@ -125,6 +132,7 @@ class Report:
         sums: Whole-number sums by name, int64; see `fedray.sums`.
         lost: Phones that dropped out.
         weights: After `Visit`, the model that the last phone left, float32 `[D]`; else None.
+        others: Actor and attempt of each further report that was added to this one on their node.
     """
 
     run: str
@@ -134,6 +142,12 @@ class Report:
     sums: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     lost: tuple[Lost, ...] = ()
     weights: npt.NDArray[np.float32] | None = None
+    others: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def attempts(self) -> dict[int, int]:
+        """The attempt of each actor that it stands for."""
+        return {self.actor: self.attempt, **dict(self.others)}
 
 
 @dataclass(frozen=True)
@@ -160,3 +174,20 @@ class Failure:
 
 
 Answer: TypeAlias = Report | Failure
+
+
+def together(one: Report, other: Report) -> Report:
+    """Two reports on the same order as one: sums added up, lost phones of both, and for whom it stands."""
+    return replace(
+        one,
+        sums=merged(one.sums, other.sums),
+        lost=one.lost + other.lost,
+        others=(*one.others, (other.actor, other.attempt), *other.others),
+    )
+
+
+def wire_bytes(answer: Answer) -> int:
+    """Bytes that an answer takes on its way: arrays as they lie in memory, and what is pickled around them."""
+    arrays: list[pickle.PickleBuffer] = []
+    around = pickle.dumps(answer, protocol=5, buffer_callback=arrays.append)
+    return len(around) + sum(array.raw().nbytes for array in arrays)

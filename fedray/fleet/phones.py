@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,11 @@ class Phones:
         except BadRow as bad:
             return Failure(**address, kind=bad.kind, file=bad.file, column=bad.column, row=bad.row, expected=True)
         except Exception as error:
-            # The whole story stays in this node's log: its text may quote a row.
-            traceback.print_exc(file=sys.stderr)
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            return Failure(**address, kind=type(error).__name__, file=Path(where.filename).name, row=where.lineno or -1)
+            # The whole story stays in this node's log, each line with its address: its text may quote a row.
+            where = f"[run {order.run} round {order.round} actor {self.actor}] "
+            sys.stderr.write(indent(traceback.format_exc(), where, lambda _line: True))
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            return Failure(**address, kind=type(error).__name__, file=Path(line.filename).name, row=line.lineno or -1)
 
     def _prepare(self, spec: RunSpec) -> dict[str, Any]:
         known = self.run.held if self.run is not None and self.run.sees_like(spec) else None
@@ -210,7 +212,7 @@ class PreparedRun:
             loss=loss,
             metrics=metrics.metrics_for(spec.task.loss, spec.task.metrics),
             local_round=local_round,
-            memory=Memory(Path(spec.memory_folder), first, last, width),
+            memory=Memory(spec.memory_folder, first, last, width, spec.memory_kept_every),
             device=device,
             source=source,
             held=known or held(spec.shards, source, scaling, ids, device, Path(spec.mapped_folder)),

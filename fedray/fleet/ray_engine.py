@@ -1,43 +1,37 @@
-"""Phones as Ray actors: on a cluster that was named, or on a local one that is started and ended here."""
+"""Phones as Ray actors: on a cluster that was named, or on a local one that is started and ended here.
 
-# ruff: noqa: E402 - Ray reads its environment when it is imported
+Every actor is pinned to a node that was chosen for it (`nodes`), and asks Ray for no CPU: after the loss of a node
+there may be none free, and its actors must live somewhere.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-# Ray reads these when it is imported. Under `uv run` it would ship the working folder to every worker; usage statistics
-# would leave the machine.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# In a notebook Ray asks for widgets that nothing here draws with.
-logging.getLogger("ray.widgets").setLevel(logging.ERROR)
+from fedray.fleet.ray_cluster import alive_nodes, connect  # sets Ray's environment before Ray is imported
 
+# isort: split
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fedray.data.shards import Dataset
-from fedray.errors import Problem, RunFailed, UserMistake
-from fedray.fleet.engine import Died, OnStarted
+from fedray.errors import RunFailed
+from fedray.fleet.calls import DEATHS, GATHERED_AT_ONCE, Calls, each_death_once, ready
+from fedray.fleet.engine import OnStarted
+from fedray.fleet.events import AggregatorLost, Died, Event, Moved, NodeLost
 from fedray.fleet.growing import Reserved, reserve
-from fedray.fleet.messages import Answer, Failure, Order
+from fedray.fleet.messages import Answer, Order, Visit
+from fedray.fleet.nodes import Node, choose, for_actors, moves, spread
 from fedray.fleet.placement import MIB, Placement
+from fedray.fleet.relays import AggregatorGone, Relays
 
-DEATHS = (
-    ray.exceptions.RayActorError,
-    ray.exceptions.OutOfMemoryError,
-    ray.exceptions.ActorUnschedulableError,
-)
-"""What Ray raises for an actor that will not answer; the last two are no kinds of the first."""
-
-GATHERED_AT_ONCE = 64
-"""Answers a `ray.wait`: its cost grows with the number of references (0.19 s for 1,000), so few calls take many."""
+WAIT_FOR_NODES = 600.0
+"""Seconds to wait for another node when the last one with CPUs is gone: a cluster that scales starts one in minutes."""
 
 
 class RayEngine:
@@ -49,6 +43,7 @@ class RayEngine:
             is used, and left open.
         gpus_per_actor: GPUs (or a share of one) for each.
         object_store_bytes: Of a local cluster.
+        deadline: Seconds that an actor may take over one order.
         cpus: To ask a cluster for, and to wait for; None: those that are there.
         say: Told in one line that it waits.
     """
@@ -58,180 +53,224 @@ class RayEngine:
         address: str | None,
         gpus_per_actor: float,
         object_store_bytes: int = 256 * MIB,
+        deadline: float = 3600.0,
         cpus: int | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.gpus_per_actor = gpus_per_actor
         self.started_cluster = not ray.is_initialized()
         if self.started_cluster:
-            _connect(address or os.environ.get("RAY_ADDRESS"), object_store_bytes)
-        self._reserved: Reserved | None = None
+            connect(address or os.environ.get("RAY_ADDRESS"), object_store_bytes)
         self._actors: list[Any] = []
-        self._waiting: dict[Any, tuple[int, Order]] = {}
+        self._where: list[str] = []
+        self._held: Counter[str] = Counter()
+        self._names: dict[str, str] = {}
+        self._calls = Calls(deadline)
+        self._relays = Relays(deadline, lambda actor: self._actors[actor])
+        self._nodes: list[Node] = []
+        self._reserved: Reserved | None = None
         if cpus:
             try:
                 self._reserved = reserve(cpus, say)
             except BaseException:
                 self.stop()
                 raise
+        self._alive()
+
+    @property
+    def machines(self) -> list[Node]:
+        """The nodes that may hold actors, as they were last seen."""
+        return self._nodes
 
     @property
     def cpus(self) -> int:
-        """CPUs of the cluster, at least 1."""
-        return max(1, int(_resources().get("CPU", 1)))
+        """CPUs of the cluster with memory for an actor each, at least 1."""
+        return max(1, sum(node.seats for node in self._nodes))
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of the cluster that Ray may give to actors."""
-        return int(_resources().get("memory", 0))
+        """Memory of the nodes that may hold actors."""
+        return sum(node.memory_bytes for node in self._nodes)
 
     @property
     def nodes(self) -> int:
-        """Machines of the cluster that are alive."""
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        return sum(bool(node["Alive"]) for node in nodes)
+        """Machines that hold actors, or may if there are none yet."""
+        return len(+self._held) or len(self._nodes)
 
     def start(self, placement: Placement, dataset: Dataset, on_started: OnStarted) -> None:
         """Start all actors; returns when every one has answered.
 
         Raises:
-            RunFailed: If one dies while it starts.
+            RunFailed: If one dies while it starts, but for the loss of its node.
         """
-        # A share of a CPU each, so that they spread over nodes by CPU and all have a place at once.
-        cpus = 0.0 if self._reserved else min(1.0, int(self.cpus / placement.actors * 1000) / 1000)
         self._ranges, self._dataset = placement.ranges, ray.put(dataset)
-        self._actors = [self._actor(number, cpus) for number in range(placement.actors)]
-        waiting = [actor.ready.remote() for actor in self._actors]
+        self._where = spread(placement.actors, self._nodes, self.gpus_per_actor)
+        self._held = Counter(self._where)
+        self._actors = [self._actor(number) for number in range(placement.actors)]
+        waiting = {actor.ready.remote(): number for number, actor in enumerate(self._actors)}
         while waiting:
-            done, waiting = ray.wait(waiting, num_returns=min(GATHERED_AT_ONCE, len(waiting)), timeout=1.0)
-            try:
-                ray.get(done)
-            except DEATHS as error:
-                # An actor reads no row before its first order, so what it says here may be told.
-                said = str(error).strip().splitlines()[-1]
-                raise RunFailed(
-                    f"an actor died while it started: {said}\n"
-                    "    mend: if memory ran out, fewer actors help: raise fleet.phones_per_actor"
-                ) from error
+            done, _ = ray.wait(list(waiting), num_returns=min(GATHERED_AT_ONCE, len(waiting)), timeout=1.0)
+            for reference in done:
+                number = waiting.pop(reference)
+                if not self._started(reference, number):
+                    self._seat(number, elsewhere=False)
+                    waiting[self._actors[number].ready.remote()] = number
             on_started(len(self._actors) - len(waiting), len(self._actors))
 
-    def _actor(self, number: int, cpus: float) -> Any:
+    def _started(self, reference: Any, number: int) -> bool:
+        """Whether an actor is there; not if its node went."""
+        try:
+            ray.get(reference)
+        except DEATHS as error:
+            if self._where[number] not in self._alive():
+                return False
+            # An actor reads no row before its first order, so what it says here may be told.
+            said = str(error).strip().splitlines()[-1]
+            raise RunFailed(
+                f"an actor died while it started: {said}\n"
+                "    mend: if memory ran out, fewer actors help: raise fleet.phones_per_actor"
+            ) from error
+        return True
+
+    def _actor(self, number: int) -> Any:
         from fedray.fleet.actor import PhoneActor
 
         actor_class: Any = PhoneActor
-        placed = actor_class.options(num_cpus=cpus, num_gpus=self.gpus_per_actor or None)
+        placed = actor_class.options(
+            num_cpus=0,
+            num_gpus=self.gpus_per_actor or None,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(self._where[number], soft=False),
+        )
         return placed.remote(number, *self._ranges[number], self._dataset)
 
-    def replace(self, actor: int) -> None:
-        """Start a new, unprepared actor in the place of one that died."""
-        self._waiting = {reference: other for reference, other in self._waiting.items() if other[0] != actor}
-        ray.kill(self._actors[actor])
-        # It asks for no CPU: after the loss of a node there may be none left, and it must live somewhere.
-        self._actors[actor] = self._actor(actor, 0.0)
+    def replace(self, actor: int, elsewhere: bool = False) -> None:
+        """Start a new, unprepared actor in the place of one that died or hangs; on its node if that is there."""
+        with suppress(ray.exceptions.RayError):
+            ray.kill(self._actors[actor])
+        self._seat(actor, elsewhere)
+        self._calls.begins(actor)
+
+    def changed(self) -> list[NodeLost | Moved]:
+        """Nodes that went since anybody looked, whose actors are to be replaced; or else actors that were moved to
+        nodes with more room, and begin there anew."""
+        alive = self._alive()
+        if gone := sorted(set(self._where) - alive):
+            return [self._lost(node) for node in gone]
+        going = moves(self._where, self._nodes, self.gpus_per_actor)
+        for actor, node in going.items():
+            with suppress(ray.exceptions.RayError):
+                ray.kill(self._actors[actor])
+            self._settle(actor, node)
+            self._actors[actor] = self._actor(actor)
+            self._calls.begins(actor)
+        return [Moved(actor, self._names[node]) for actor, node in sorted(going.items())]
 
     def share(self, value: Any) -> Any:
         """Put a value into the object store, from which each node fetches it once."""
         return ray.put(value)
 
     def send(self, actor: int, order: Order, shared: Any) -> None:
-        """Send an order with what `share` returned."""
-        self._waiting[self._actors[actor].perform.remote(order, shared)] = (actor, order)
+        """Send an order with what `share` returned; on a cluster, by the aggregator of the actor's node.
 
-    def next_answers(self) -> list[Answer | Died]:
-        """Wait for at least one answer, and take what else is there."""
-        done: list[Any] = []
-        while not done:
-            # A timeout, so that Ctrl-C is heard; one first, then all that are ready.
-            done, _ = ray.wait(list(self._waiting), num_returns=1, timeout=1.0)
-        if len(self._waiting) > 1:
-            done, _ = ray.wait(list(self._waiting), num_returns=min(GATHERED_AT_ONCE, len(self._waiting)), timeout=0.0)
-        return each_death_once([self._answer(reference, *self._waiting.pop(reference)) for reference in done])
+        A model that hops goes straight from actor to actor. So does what is said to a new actor: its node's aggregator
+        may be waiting for the others, and doesn't know it yet.
+        """
+        where = self._where[actor]
+        if self.nodes == 1 or self._held[where] == 1 or isinstance(order.work, Visit) or self._calls.busy(actor):
+            self._calls.send(actor, self._actors[actor], order, shared)
+        else:
+            self._relays.put(where, actor, order, shared)
 
-    def _answer(self, reference: Any, actor: int, order: Order) -> Answer | Died:
-        try:
-            answer: Answer = ray.get(reference)
-        except DEATHS as error:
-            return Died(actor, type(error).__name__)
-        except ray.exceptions.RayError as error:
-            # What crosses to the actor or back could not be unpickled there; the text may quote it, so it isn't kept.
-            kind = type(getattr(error, "cause", None) or error).__name__
-            return Failure(order.run, order.round, order.attempt, actor, kind)
-        return answer
+    def next_answers(self) -> list[Answer | Event]:
+        """Wait for at least one answer, or for somebody to die or hang, and take what else is there."""
+        self._relays.ship()
+        while True:
+            # A timeout, so that Ctrl-C is heard.
+            events: list[Any] = []
+            for reference in ready([*self._calls.references, *self._relays.references], 1.0):
+                if reference in self._calls:
+                    events.append(self._calls.take(reference))
+                elif reference in self._relays:  # not if its node was given up for another one
+                    events += self._relays.take(reference)
+            events += [*self._calls.overdue(), *self._relays.overdue()]
+            if told := self._told(each_death_once(events)):
+                return told
 
     def stop(self) -> None:
         """End all actors, and the cluster if it was started here."""
         try:
+            self._relays.stop()
             for actor in self._actors:
                 with suppress(ray.exceptions.RayError):
                     ray.kill(actor)
         finally:
-            self._actors, self._waiting = [], {}
+            for number in range(len(self._actors)):
+                self._calls.forget(number)
+            self._actors, self._where, self._held = [], [], Counter()
             if self._reserved:
                 self._reserved.release()
             if self.started_cluster:
                 self.started_cluster = False
                 ray.shutdown()
 
-
-def _refuse_silence(address: str) -> None:
-    """Refuse an address where nothing listens; Ray would try again for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise UserMistake(
-            Problem("fleet.address", repr(address), "must be a Ray cluster that answers", str(error))
-        ) from error
-
-
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
-
-
-def each_death_once(answers: list[Answer | Died]) -> list[Answer | Died]:
-    """The answers with one `Died` an actor: all that a dead actor had been sent fails, but it died once."""
-    kept: list[Answer | Died] = []
-    dead: set[int] = set()
-    for answer in answers:
-        if isinstance(answer, Died):
-            if answer.actor in dead:
+    def _told(self, events: Sequence[Any]) -> list[Answer | Event]:
+        """The events, with one for a node that is gone in place of those of all its actors."""
+        ends = [event for event in events if isinstance(event, Died | AggregatorGone)]
+        alive = self._alive() if ends else set()
+        told: list[Answer | Event] = []
+        for event in events:
+            if not isinstance(event, Died | AggregatorGone):
+                told.append(event)
                 continue
-            dead.add(answer.actor)
-        kept.append(answer)
-    return kept
+            node = event.node if isinstance(event, AggregatorGone) else self._where[event.actor]
+            if node not in alive:
+                lost = self._lost(node)
+                told += [] if lost in told else [lost]
+            elif isinstance(event, AggregatorGone):
+                told.append(AggregatorLost(self._names[node], event.actors, event.how))
+            else:
+                told.append(event)
+        return told
 
+    def _lost(self, node: str) -> NodeLost:
+        """A node that is gone: nobody waits for its actors any more."""
+        actors = tuple(actor for actor, where in enumerate(self._where) if where == node)
+        self._relays.drop(node)
+        for actor in actors:
+            self._calls.forget(actor)
+        return NodeLost(self._names[node], actors)
 
-@contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Connecting to Ray sets a handler of SIGTERM that ends the process; whoever has set one before keeps it."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if callable(before) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+    def _seat(self, actor: int, elsewhere: bool) -> None:
+        """Start an actor on its own node, or on the one with most room if that is gone or isn't wanted any more."""
+        nodes = self._nodes or self._awaited()
+        if elsewhere and len(nodes) > 1:
+            nodes = [node for node in nodes if node.id != self._where[actor]]
+        if self._where[actor] not in {node.id for node in nodes}:
+            self._settle(actor, choose(self._held, nodes, self.gpus_per_actor).id)
+        self._actors[actor] = self._actor(actor)
 
+    def _awaited(self) -> list[Node]:
+        """The nodes that may hold actors, waited for while there are none.
 
-@_sigterm_kept()
-def _connect(address: str | None, object_store_bytes: int) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address and address != "local":
-        _refuse_silence(address)
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            why = str(error).splitlines()[0]
-            raise UserMistake(
-                Problem("fleet.address", repr(address), "must be a Ray cluster that answers", why)
-            ) from error
-        return
-    ray.init(
-        address="local",
-        num_cpus=os.cpu_count(),
-        include_dashboard=False,
-        object_store_memory=object_store_bytes,
-        **quiet,
-    )
+        Raises:
+            RunFailed: If none comes.
+        """
+        until = time.monotonic() + WAIT_FOR_NODES
+        while time.monotonic() < until:
+            self._alive()
+            if self._nodes:
+                return self._nodes
+            time.sleep(1.0)
+        raise RunFailed(f"no node that could hold actors is left, and none came for {WAIT_FOR_NODES:,.0f} s")
+
+    def _settle(self, actor: int, node: str) -> None:
+        self._held[self._where[actor]] -= 1
+        self._where[actor] = node
+        self._held[node] += 1
+
+    def _alive(self) -> set[str]:
+        """Look at the cluster; the ids of the nodes that may hold actors and are alive."""
+        alive = alive_nodes()
+        self._names |= {node.id: node.name for node in alive}
+        self._nodes = for_actors(alive, self.gpus_per_actor)
+        return {node.id for node in self._nodes}

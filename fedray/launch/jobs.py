@@ -29,6 +29,8 @@ LOST = 600.0
 """Seconds without an answer after which a job is no longer followed; tunnels and heads come back within minutes."""
 PAUSE = 2.0
 """Seconds between two attempts to reach a cluster that doesn't answer."""
+NOISY = tuple(f"ray.{name}" for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk"))
+"""Loggers that have levels of their own."""
 NO_FEDRAY = (127, "No module named")
 AWAY = (aiohttp.ClientError, requests.RequestException, ConnectionError, TimeoutError)
 
@@ -63,7 +65,8 @@ class Jobs:
         if not address.startswith(("http://", "https://")):
             rule = "must be the http address of the cluster's dashboard"
             raise _not_there(address, rule, "for example http://127.0.0.1:8265, by `ray dashboard cluster.yaml`")
-        logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of every package and socket
+        for name in ("ray", *NOISY):  # they tell of every package and socket
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             self._client = JobSubmissionClient(address)
         except Exception as error:  # Ray raises many kinds, for silence, for a missing token, for a wrong one

@@ -1,8 +1,9 @@
-"""A model that visits phones one after another, by a recorded and compiled step: the fast twin of the plain loop."""
+"""A model that visits phones one after another: by the plain loop, or by a compiled step, its fast twin."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from fedray.learning.batches import Batches
 from fedray.learning.compiled import number
+from fedray.learning.loop import LoopTrainer
 from fedray.learning.optimisers import LocalTraining
 from fedray.learning.program import Compiled, VisitProgram
 from fedray.learning.threads import one_thread
@@ -35,8 +37,43 @@ class Visited:
     losses: Float64
 
 
+class Visits(Protocol):
+    """Visits phones."""
+
+    def visit(self, start: Tensor, examples: Examples, batches: Batches) -> Visited:
+        """Visit phones in the order in which they were given to `batches`.
+
+        Args:
+            start: The weights to begin with, `[D]`.
+            examples: The rows that the batches point into.
+            batches: Of the phones.
+        """
+
+
+class PlainVisits:
+    """Visits phones by the plain loop.
+
+    Args:
+        trainer: Of the run.
+    """
+
+    def __init__(self, trainer: LoopTrainer) -> None:
+        self._trainer = trainer
+
+    def visit(self, start: Tensor, examples: Examples, batches: Batches) -> Visited:
+        """See `Visits.visit`."""
+        keep, losses = np.zeros(len(batches.phones), dtype=bool), np.zeros(len(batches.phones))
+        weights = start
+        for phone in np.argsort(batches.phones):
+            trained = self._trainer.train(weights, examples, batches.part(phone, phone + 1))
+            losses[phone] = trained.losses[0]
+            keep[phone] = fits(trained.updates.cpu().numpy())[0] and limbs_hold(losses[phone])
+            weights = weights + trained.updates[0] if keep[phone] else weights
+        return Visited(weights, keep, losses)
+
+
 class CompiledVisits:
-    """Visits phones.
+    """Visits phones by a compiled step.
 
     Args:
         program: Recorded for the run's network, loss and optimiser.
@@ -50,13 +87,7 @@ class CompiledVisits:
 
     @one_thread()
     def visit(self, start: Tensor, examples: Examples, batches: Batches) -> Visited:
-        """Visit phones in the order in which they were given to `batches`.
-
-        Args:
-            start: The weights to begin with, `[D]`.
-            examples: The rows that the batches point into.
-            batches: Of the phones.
-        """
+        """See `Visits.visit`."""
         features, targets = examples.features[batches.rows], examples.targets[batches.rows]
         keep, losses = np.zeros(len(batches.phones), dtype=bool), np.zeros(len(batches.phones))
         weights = start[None].clone()

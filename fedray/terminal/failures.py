@@ -40,7 +40,7 @@ def reported(command: Callable[Given, None]) -> Callable[Given, None]:
             _tell(problems_of(error), as_json=bool(options.get("as_json")))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interrupt:
-            sys.stderr.write(f"{interrupt}\n" if interrupt.args else "interrupted\n")
+            sys.stderr.write(_with_notes(interrupt, str(interrupt) if interrupt.args else "interrupted") + "\n")
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, BrokenPipeError):
             raise
@@ -67,7 +67,12 @@ def problems_of(error: FedrayError) -> Sequence[Problem]:
             ]
         case WouldNotFit():
             return [Problem("", "", error.message, error.mend)]
-    return [Problem("", "", str(error), "")]
+    return [Problem("", "", _with_notes(error, str(error)), "")]
+
+
+def _with_notes(error: BaseException, said: str) -> str:
+    """What an error says, and below it what was noted on its way: how to go on with the run."""
+    return "\n    ".join([said, *getattr(error, "__notes__", ())])
 
 
 def end_like_interrupted() -> None:

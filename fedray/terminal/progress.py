@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fedray.federation.driver import RoundContext
 
 LINES_A_RUN = 10
+ID_SHOWN = 8  # letters of a run's id, enough to know it by
 PARTS_OF_A_RUN = ("standardise", "train")  # stages that each run goes through; the run's own line stands for them
 
 
@@ -42,13 +43,16 @@ class StopWatch(Watch):
     Attributes:
         seconds: Wall-clock seconds of each stage that has ended.
         recording: Whether a run has begun, which is then in MLflow.
+        budget: Of time, which ends a run between two rounds.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.recording = False
+        self.budget: Callable[[int, int], None] | None = None
         self._began = self._stage_began = self._run_began = time.perf_counter()
         self._stage = ""
+        self._before: int | None = None  # rounds that were done when this run began, or was gone on with
 
     @property
     def total(self) -> float:
@@ -67,17 +71,24 @@ class StopWatch(Watch):
             self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + spent
         self._stage = ""
 
-    def run(self, name: str, rounds: int) -> None:
+    def run(self, name: str, rounds: int, run_id: str = "") -> None:
         """A run begins."""
-        self.recording = True
+        self.recording, self._before = True, None
+
+    def over(self, done: int, rounds: int) -> None:
+        """A round is over."""
+        if self.budget is not None:
+            self.budget(done, rounds)
 
     def rounded(self, context: RoundContext) -> str:
         """A round in words: its loss, phones a second, time left."""
+        if self._before is None:
+            self._before = max(context.round - 1, 0)
+            self._run_began = time.perf_counter() - context.seconds
         if context.round == 0:
-            self._run_began = time.perf_counter()
             return "before the first round"
         spent = time.perf_counter() - self._run_began
-        left = spent / context.round * (context.rounds - context.round)
+        left = spent / (context.round - self._before) * (context.rounds - context.round)
         said = [f"loss {context.metrics.get('train_loss', float('nan')):.4f}"]
         if context.seconds > 0:
             said.append(f"{count(context.phones / context.seconds)} phones/s")
@@ -87,35 +98,43 @@ class StopWatch(Watch):
 
 
 class LineWatch(StopWatch):
-    """A line a stage, a line for every tenth of a run's rounds; no control codes."""
+    """A line a stage, a line for every tenth of a run's rounds; no control codes.
+
+    From a run's beginning on, lines carry the first letters of its id and the round that goes on, so that lines of
+    several runs in one log, and what a node's log says of them, can be told apart and brought together.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._run, self._tenths = "", 0
+        self._run, self._id, self._tenths, self._address = "", "", 0, ""
 
     def stage(self, name: str) -> None:
         """A stage begins."""
         super().stage(name)
         if name not in PARTS_OF_A_RUN:
+            self._address = ""
             self.say(name)
 
-    def run(self, name: str, rounds: int) -> None:
+    def run(self, name: str, rounds: int, run_id: str = "") -> None:
         """A run begins."""
-        super().run(name, rounds)
-        self._run, self._tenths = name, 0
-        self.say(f"{name}, {rounds} round{'' if rounds == 1 else 's'}")
+        super().run(name, rounds, run_id)
+        self._run, self._id, self._tenths, self._address = name, run_id[:ID_SHOWN], 0, ""
+        self.say(f"{name}, {rounds} round{'' if rounds == 1 else 's'}, run {run_id}")
+        self._address = f"[{self._id}]  "
 
     def round(self, context: RoundContext) -> None:
         """A round has ended; every tenth of them is told."""
         said = self.rounded(context)
+        self._address = f"[{self._id} round {context.round}]  "
         tenths = context.round * LINES_A_RUN // max(context.rounds, 1)
         if tenths > self._tenths:
             self._tenths = tenths
             self.say(f"{self._run} {context.round}/{context.rounds}: {said}")
+        self._address = f"[{self._id} round {context.round + 1}]  "  # what is said next happened in the next round
 
     def say(self, line: str) -> None:
-        """Print a line, with the seconds since the beginning before it."""
-        sys.stderr.write(f"{self.total:7.1f} s  {line}\n")
+        """Print a line, with the seconds since the beginning before it, and where in a run it is said."""
+        sys.stderr.write(f"{self.total:7.1f} s  {self._address}{line}\n")
         sys.stderr.flush()
 
 
@@ -160,10 +179,10 @@ class LiveWatch(StopWatch):
         """How far the stage has come."""
         self._update(total=of, completed=done, reached=f"{done:,}/{of:,}")
 
-    def run(self, name: str, rounds: int) -> None:
+    def run(self, name: str, rounds: int, run_id: str = "") -> None:
         """A run begins."""
         self.close()
-        super().run(name, rounds)
+        super().run(name, rounds, run_id)
         self._run, self._said = name, ""
         self._show(name, rounds)
 

@@ -14,11 +14,14 @@ from fedray.terminal.quantities import count, size
 from fedray.tracking.report import COLUMNS, HEADINGS, STAGES, cell, conclusions, duration, rows
 
 if TYPE_CHECKING:
+    from fedray.forecast import Forecast
     from fedray.planning import Plan
     from fedray.replaying import Replay
     from fedray.result import Result
 
 SHARED = ("outbreak", "shards", "start")  # stages that all runs of an experiment have in common
+
+LEAST_SHOWN = 0.05  # seconds of a stage that is worth a line
 
 ROOMY = 110  # columns of a terminal in which a table of results needs no folding
 
@@ -51,7 +54,7 @@ def show_result(result: Result, watched: Mapping[str, float], total: float, open
     console.print(f"\n{duration(total)} in all. To open the runs in MLflow:\n\n    {opener}\n", soft_wrap=True)
 
 
-def show_plan(planned: Plan, seconds: Mapping[str, Any]) -> None:
+def show_plan(planned: Plan, expected: Forecast | None) -> None:
     """Sizes, memory against what there is, what was chosen, and how long it may take."""
     console = screen.results()
     placement = planned.placement
@@ -66,17 +69,27 @@ def show_plan(planned: Plan, seconds: Mapping[str, Any]) -> None:
         "sent back a round": size(planned.bytes_a_round["up"]),
     }
     console.print(_table([planned.experiment.name, ""], list(sizes.items())))
+    if placed := planned.placed():
+        lines = [
+            (
+                each["node"],
+                f"{each['cpus']:g}",
+                size(each["memory_bytes"]),
+                f"{each['actors']:,}",
+                f"{each['phones']:,}",
+            )
+            for each in placed
+        ]
+        console.print(_table(["node", "CPUs", "memory", "actors", "phones"], lines))
     console.print(_memory(planned))
     for knob, choice in planned.chosen.items():
         console.print(f"auto chose {knob} = {choice['value']}: {choice['why']}", soft_wrap=True)
     console.print()
-    if seconds:
-        console.print(_expected(seconds))
-        console.print(
-            f"About {duration(seconds['total'])} on {planned.cluster.cpus} CPUs, {duration(seconds['start'])} of it to "
-            "start; rows, baselines and recording come on top.",
-            soft_wrap=True,
-        )
+    if expected:
+        console.print(_paces(expected))
+        console.print(_expected_stages(expected))
+        for sentence in _cost(planned, expected):
+            console.print(sentence, soft_wrap=True)
 
 
 def show_replay(found: Replay) -> None:
@@ -151,19 +164,41 @@ def _memory(planned: Plan) -> Table:
     return _table(["memory", ""], lines)
 
 
-def _expected(seconds: Mapping[str, Any]) -> Table:
+def _paces(expected: Forecast) -> Table:
     lines = [
         (
             name,
-            count(pace["phones_per_second_and_core"]),
-            duration(pace["round"]),
-            count(pace["rounds"]),
-            duration(pace["evaluation"]),
-            duration(pace["total"]),
+            count(pace.phones_per_second),
+            duration(pace.round),
+            count(pace.rounds),
+            duration(pace.evaluation),
+            duration(pace.total),
         )
-        for name, pace in seconds["runs"].items()
+        for name, pace in expected.runs.items()
     ]
-    return _table(["expected", "phones/s a core", "a round", "rounds", "an evaluation", "together"], lines)
+    return _table(["expected", "phones/s", "a round", "rounds", "an evaluation", "together"], lines)
+
+
+def _expected_stages(expected: Forecast) -> Table:
+    lines = [(stage, duration(spent)) for stage, spent in expected.stages.items() if spent >= LEAST_SHOWN]
+    return _table(["expected stages", ""], [*lines, ("in all", duration(expected.total))])
+
+
+def _cost(planned: Plan, expected: Forecast) -> list[str]:
+    """Time, node-hours and money in sentences."""
+    nodes, cpus = (_several(*each) for each in ((expected.nodes, "node"), (planned.cluster.cpus, "CPU")))
+    said = f"About {duration(expected.total)} on {nodes} ({cpus}): {expected.node_hours():.2g} node-hours"
+    money = expected.money()
+    if money is not None:
+        said += f", which cost {money:,.2f} at {expected.price_per_hour:g} a node and hour"
+    lines = [f"{said}."]
+    if expected.rough:
+        lines.append(f"That is rough ({expected.rough}); after a first run it is closer.")
+    return lines
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _seconds(spent: float | None) -> str:

@@ -83,12 +83,20 @@ class Journal:
         return self.delivered < self.size
 
     def append(self, operation: Operation) -> None:
-        """Write one line. It survives the death of this process, though not of the machine."""
+        """Write one line. It survives the death of this process, though not of the machine.
+
+        Raises:
+            OSError: If the disk is full; then nothing of the line is there.
+        """
         line = (json.dumps(operation) + "\n").encode()
         with self._lock:
-            self._file.seek(self.size)
-            self._file.write(line)
-            self._file.flush()
+            written = 0
+            try:
+                while written < len(line):  # a disk that fills up takes the beginning of a line
+                    written += os.pwrite(self._file.fileno(), line[written:], self.size + written)
+            except OSError:
+                os.ftruncate(self._file.fileno(), self.size)
+                raise
             self.size += len(line)
             self.finished = operation["do"] == "finish"
 

@@ -16,7 +16,7 @@ import yaml
 
 from fedray.config import Experiment
 from fedray.errors import Problem, UserMistake
-from fedray.result import Point, Result, RunResult
+from fedray.result import WATCHED, Point, Result, RunResult
 from fedray.tracking import model as saved
 from fedray.tracking import store
 from fedray.tracking.describe import OBJECT
@@ -87,10 +87,10 @@ def load(run_id: str, *, uri: str | None = None, home: Path = DEFAULT_HOME) -> R
     Raises:
         UserMistake: If there is no such run, or it has no result because it failed or goes on.
     """
-    client = _client(uri, home)
-    run = _find(client, run_id)
-    variants = _variants(client, run)
-    loaded = [result for one in variants or [run] if (result := _result(client, one, must=not variants))]
+    client = client_of(uri, home)
+    run = find_run(client, run_id)
+    variants = variants_of(client, run)
+    loaded = [result for one in variants or [run] if (result := result_of(client, one, must=not variants))]
     if not loaded:
         raise _no_result(run)
     summary = _json(client, run.info.run_id, "summary.json")
@@ -109,8 +109,8 @@ def experiment_of(run_id: str, *, uri: str | None = None, home: Path = DEFAULT_H
     Raises:
         UserMistake: If there is no such run, or it isn't one of fedray's.
     """
-    client = _client(uri, home)
-    return _experiment(client, _find(client, run_id))
+    client = client_of(uri, home)
+    return recorded_experiment(client, find_run(client, run_id))
 
 
 def weights_of(run_id: str, *, uri: str | None = None, home: Path = DEFAULT_HOME) -> npt.NDArray[np.float32]:
@@ -119,11 +119,11 @@ def weights_of(run_id: str, *, uri: str | None = None, home: Path = DEFAULT_HOME
     Raises:
         UserMistake: If there is no such run, or it has none.
     """
-    client = _client(uri, home)
-    run = _find(client, run_id)
+    client = client_of(uri, home)
+    run = find_run(client, run_id)
     with _artifact(client, run.info.run_id, "weights.safetensors") as path:
         if path is None:
-            variants = [variant.info.run_name for variant in _variants(client, run)]
+            variants = [variant.info.run_name for variant in variants_of(client, run)]
             raise is_parent(run_id, variants) if variants else _no_result(run)
         return saved.read_weights(path)[0]
 
@@ -134,14 +134,24 @@ def is_parent(run_id: str, variants: Iterable[str]) -> UserMistake:
     return UserMistake(Problem("run", run_id, f"is the parent of {', '.join(variants)}", mend))
 
 
-def _client(uri: str | None, home: Path) -> MlflowClient:
+def client_of(uri: str | None, home: Path) -> MlflowClient:
+    """A client for a store that is there and answers.
+
+    Raises:
+        UserMistake: If it isn't, or doesn't.
+    """
     found = store.resolve(uri, home)
     if found == store.default_uri(home) and not (home / "mlflow.db").exists():
         raise UserMistake(Problem("home", str(home), "must hold runs", "give the home or the uri that the run went to"))
     return store.checked_client(found, "uri" if uri else store.place_of(None))
 
 
-def _find(client: MlflowClient, run_id: str) -> MlflowRun:
+def find_run(client: MlflowClient, run_id: str) -> MlflowRun:
+    """The run of that id, which may be the one that it had before MLflow knew it.
+
+    Raises:
+        UserMistake: If there is none.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -160,7 +170,8 @@ def _find(client: MlflowClient, run_id: str) -> MlflowRun:
         ) from error
 
 
-def _variants(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
+def variants_of(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
+    """The runs below a parent, in the order in which they began."""
     found = client.search_runs(
         [parent.info.experiment_id],
         f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
@@ -169,7 +180,12 @@ def _variants(client: MlflowClient, parent: MlflowRun) -> list[MlflowRun]:
     return list(found)
 
 
-def _result(client: MlflowClient, run: MlflowRun, *, must: bool) -> RunResult | None:
+def result_of(client: MlflowClient, run: MlflowRun, *, must: bool = True) -> RunResult | None:
+    """What one run came to; None, with a warning, if it has no result and need not have one.
+
+    Raises:
+        UserMistake: If it must have one.
+    """
     run_id = run.info.run_id
     said = _json(client, run_id, "result.json")
     if not said:
@@ -182,9 +198,9 @@ def _result(client: MlflowClient, run: MlflowRun, *, must: bool) -> RunResult | 
     return RunResult(
         name=said.get("name", run.info.run_name),
         run_id=run_id,
-        experiment=_experiment(client, run),
+        experiment=recorded_experiment(client, run),
         metrics=said["metrics"],
-        points=_points(client, run),
+        points=tuple(point for point in points_of(client, run) if not point.metric.startswith(WATCHED)),
         weights=weights,
         model=_model(client, run),
         seconds=said["seconds"],
@@ -196,7 +212,7 @@ def _result(client: MlflowClient, run: MlflowRun, *, must: bool) -> RunResult | 
     )
 
 
-def _points(client: MlflowClient, run: MlflowRun) -> tuple[Point, ...]:
+def points_of(client: MlflowClient, run: MlflowRun) -> tuple[Point, ...]:
     """Of all rounds, in the order in which they were recorded; metrics of one moment by name."""
     recorded = [
         (metric.step, metric.timestamp, metric.key, metric.value)
@@ -220,7 +236,12 @@ def _model(client: MlflowClient, run: MlflowRun) -> Any:
         return saved.read(Path(path))
 
 
-def _experiment(client: MlflowClient, run: MlflowRun) -> Experiment:
+def recorded_experiment(client: MlflowClient, run: MlflowRun) -> Experiment:
+    """The resolved experiment of a run.
+
+    Raises:
+        UserMistake: If it has none.
+    """
     with _artifact(client, run.info.run_id, "experiment.yaml") as path:
         if path is None:
             raise UserMistake(

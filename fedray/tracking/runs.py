@@ -9,11 +9,12 @@ import re
 import shlex
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedray.tracking import describe, store
+from fedray.tracking.alone import Alone
 from fedray.tracking.backup import EVERY, Backup
 from fedray.tracking.delivery import Delivery, deliver_left_behind
 from fedray.tracking.journal import MAX_POINTS, Journal
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fedray.data.shards import Dataset
     from fedray.learning.standardise import Predictor
     from fedray.result import Point, Result, RunResult
+    from fedray.tracking.past import Past
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PATIENCE = 10.0  # seconds that finish and close wait for MLflow
@@ -41,17 +43,26 @@ class Run:
     """
 
     def __init__(
-        self, journal: Journal, delivery: Delivery, backup: Backup | None = None, kept: Path = Path("none")
+        self,
+        journal: Journal,
+        delivery: Delivery,
+        known: Collection[tuple[int, str]] = (),
+        backup: Backup | None = None,
+        kept: Path = Path("none"),
     ) -> None:
         self.id = journal.id
-        self._journal, self._delivery = journal, delivery
+        self._journal, self._delivery, self._known = journal, delivery, known
         self._backup, self._kept, self._copied = backup, kept, 0.0
         self._params: dict[str, str] = {}
         self._finished = False
 
     def log(self, points: Iterable[Point]) -> None:
-        """Record numbers of rounds; returns at once, except when a minute has passed since the last copy of the run."""
-        rows = [[int(step), _metric_name(metric), float(value)] for step, metric, value in points]
+        """Record numbers of rounds; returns at once, except when a minute has passed since the last copy of the run.
+
+        Points that an earlier process has recorded are left out.
+        """
+        named = ((int(step), _metric_name(metric), float(value)) for step, metric, value in points)
+        rows = [point for point in named if point[:2] not in self._known]
         for start in range(0, len(rows), MAX_POINTS):
             self._write("points", points=rows[start : start + MAX_POINTS])
         if time.monotonic() - self._copied > EVERY:
@@ -122,6 +133,10 @@ class Run:
         self._delivery.flush(self._journal, PATIENCE)
         self.back_up()
 
+    def _go_on(self, experiment: Experiment) -> None:
+        self._params = describe.params(experiment)
+        self._write("go on")
+
     def _describe(self, experiment: Experiment, dataset: Dataset | None) -> None:
         self._params = describe.params(experiment)
         self._write("params", values=self._params)
@@ -156,18 +171,23 @@ class Run:
 class Tracker:
     """Where an experiment's runs are recorded. Made by `Tracker.open`, ended by `close`."""
 
-    def __init__(self, uri: str, home: Path, sink: MlflowSink) -> None:
+    def __init__(self, uri: str, home: Path, sink: MlflowSink, past: Past | None = None) -> None:
         self.uri = uri
-        self._home, self._sink = home, sink
+        self._home, self._sink, self._past = home, sink, past
+        self._alone: Alone | None = None
         self._delivery = Delivery(sink, _folder(home))
         self._from_knob = False
         self._backup: Backup | None = None
 
     @classmethod
-    def open(cls, experiment: Experiment) -> Tracker:
+    def open(cls, experiment: Experiment, past: Past | None = None) -> Tracker:
         """Open the store that the experiment's runs go to, and make it if it is the one in home.
 
         The first is taken of: `experiment.tracking.uri`, the environment's MLFLOW_TRACKING_URI, `<home>/mlflow.db`.
+
+        Args:
+            experiment: What is recorded.
+            past: What an interrupted run has recorded of it; then its runs are gone on with.
 
         Raises:
             UserMistake: If the URI makes no sense to MLflow, or nobody answers there; or if nothing can be written to
@@ -177,7 +197,7 @@ class Tracker:
         uri = store.resolve(given, home)
         client = store.checked_client(uri, store.place_of(given))
         store.experiment_id(client, _experiment_name(experiment), store.artifacts_of(uri, home))
-        tracker = cls(uri, home, MlflowSink(uri, home, client))
+        tracker = cls(uri, home, MlflowSink(uri, home, client), past)
         if backup := experiment.tracking.backup:
             place = Place.at(backup, "tracking.backup")
             place.check("tracking.backup")
@@ -188,7 +208,7 @@ class Tracker:
     def start(
         self, name: str, experiment: Experiment, *, parent: Run | None = None, dataset: Dataset | None = None
     ) -> Run:
-        """Begin a run and record what it is about.
+        """Begin a run and record what it is about, or go on with the one that was interrupted.
 
         Args:
             name: Of the run: the experiment's, or the variant's below a parent.
@@ -205,13 +225,18 @@ class Tracker:
             "parent": parent.id if parent else None,
             "tags": {**describe.tags(experiment, dataset), LOCAL_ID: uuid.uuid4().hex},
         }
+        if self._past and (begun := self._past.begun(name, variant=parent is not None)):
+            header["tags"][LOCAL_ID] = begun.data.tags[LOCAL_ID]
+            journal = self._journal(header, self._past.id_of(begun), begun.info.run_id)
+            run = self._run(journal, self._past.known(begun))
+            run._go_on(experiment)
+            run.back_up()
+            return run
         run_id = self._create(header)
-        journal = Journal(_folder(self._home) / f"{run_id or header['tags'][LOCAL_ID]}.jsonl")
-        journal.append(header)
-        if run_id:
-            journal.mark(journal.size, run_id)
-        self._delivery.add(journal)
-        run = Run(journal, self._delivery, self._backup, self._home / "runs" / journal.id)
+        journal = self._journal(header, run_id or header["tags"][LOCAL_ID], run_id)
+        if parent is None:
+            self._alone = Alone(self._home / "runs" / journal.id)
+        run = self._run(journal)
         run._describe(experiment, dataset)
         run.back_up()  # so that who looks there knows of a run whose end never came
         return run
@@ -223,6 +248,20 @@ class Tracker:
     def close(self) -> None:
         """Deliver what waits, for `PATIENCE` seconds at most; what is left stays in the journal."""
         self._delivery.close(PATIENCE)
+        if self._alone is not None:
+            self._alone.release()
+
+    def _run(self, journal: Journal, known: Collection[tuple[int, str]] = ()) -> Run:
+        return Run(journal, self._delivery, known, self._backup, self._home / "runs" / journal.id)
+
+    def _journal(self, header: Mapping[str, Any], name: str, run_id: str | None) -> Journal:
+        """The journal of a run; if MLflow knows it, the line that begins it is there already."""
+        journal = Journal(_folder(self._home) / f"{name}.jsonl")
+        journal.append(header)
+        if run_id:
+            journal.mark(journal.size, run_id)
+        self._delivery.add(journal)
+        return journal
 
     def _create(self, header: Mapping[str, Any]) -> str | None:
         try:
@@ -237,8 +276,17 @@ def open_command(experiment: Experiment) -> str:
     return _open_command(experiment.home, experiment.tracking.uri)
 
 
+def resume_command(run_id: str, experiment: Experiment) -> str:
+    """The command that goes on with a run that was interrupted."""
+    return _command(["resume", run_id], experiment.home, experiment.tracking.uri)
+
+
 def _open_command(home: Path, given: str | None) -> str:
-    words = ["fedray", "ui"]
+    return _command(["ui"], home, given)
+
+
+def _command(what: list[str], home: Path, given: str | None) -> str:
+    words = ["fedray", *what]
     if home != DEFAULT_HOME:
         words += ["--home", str(home)]
     if given:  # the environment's is found again

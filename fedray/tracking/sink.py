@@ -76,6 +76,8 @@ class MlflowSink:
                     self._input(run_id, first)
                 case "model":
                     self._model(run_id, files / first["file"], first["params"])
+                case "go on":
+                    self.client.update_run(run_id, "RUNNING")
                 case "finish":
                     self.client.set_terminated(run_id, first["status"], end_time=first["at"])
         except MlflowException as error:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import fedray
-from benchmarks import record, table, workload
+from benchmarks import nodes, record, table, workload
 from benchmarks.contest import ENVIRONMENTS, MODELS, PEERS, SCRIPTS, speeds
 from benchmarks.models import NETWORKS, WINDOWED
 from fedray.learning.batches import batches
@@ -32,7 +32,8 @@ def test_the_menu_imports_nothing_heavy_and_names_every_measurement():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     *menu, modules = done.stdout.splitlines()
     assert set(json.loads(modules)) & HEAVY == set()
-    for command in ("throughput", "scaling", "memory", "outbreak", "actors", "peers", "models", "notebook", "table"):
+    measured = ("throughput", "scaling", "memory", "outbreak", "actors", "peers", "models", "notebook")
+    for command in (*measured, "reports", "expected", "soak", "table"):
         assert f" {command} " in "\n".join(menu)
 
 
@@ -105,10 +106,32 @@ def test_speed_is_that_of_the_median_round():
 
 
 def test_the_table_in_the_readme_is_what_the_results_say(tmp_path):
-    page = tmp_path / "README.md"
-    page.write_text(table.README.read_text())
-    table.rewrite(record.RESULTS, page)
-    assert page.read_text() == table.README.read_text(), "run `python -m benchmarks table`"
+    copies = [tmp_path / page.name for page in (table.README, table.SCALING)]
+    for copy, page in zip(copies, (table.README, table.SCALING), strict=True):
+        copy.write_text(page.read_text())
+    table.rewrite(record.RESULTS, *copies)
+    for copy, page in zip(copies, (table.README, table.SCALING), strict=True):
+        assert copy.read_text() == page.read_text(), "run `python -m benchmarks table`"
+
+
+def test_phones_a_node_are_limited_by_memory_or_by_idle_workers():
+    worker = nodes.Worker(mib=100, node_mib=76, idle=0.01, starts=1, by="")
+    # .9 of 10 GiB is 9,216 MiB; 1,024 and 76 go, and 81 times 100 fit into the rest. Half of 2 CPUs carry 100.
+    assert nodes.phones(worker, cpus=2, gib=10) == (81, "memory")
+    assert nodes.phones(worker, cpus=2, gib=100) == (100, "CPU")
+    assert nodes.phones(nodes.LIGHT, 8, 64) > nodes.phones(nodes.PLAIN, 8, 64)
+
+
+def test_reports_of_many_actors_are_real_and_add_up_exactly(tmp_path, ray_cluster):
+    from benchmarks.reports import rounds_of
+
+    few, more, *added = rounds_of(561, [4, 40], 1, 2, tmp_path)  # it checks the sums itself
+    assert (few["actors"], more["actors"]) == (4, 40)
+    assert 8 * 561 < few["bytes_in"] / 4 < 8 * 561 + 600
+    assert more["bytes_in"] / 40 == pytest.approx(few["bytes_in"] / 4, rel=0.01)
+    # Two nodes answer for all: one vector each, and a few bytes an actor to say for whom it stands.
+    for sample in added:
+        assert 2 * 8 * 561 < sample["bytes_in"] < 2 * (8 * 561 + 600) + 30 * sample["actors"]
 
 
 def test_the_speeds_in_the_main_readme_are_those_that_were_measured():

@@ -21,8 +21,9 @@ from fedray.config import OutbreakData
 from fedray.data.shards import Dataset, prepare
 from fedray.errors import BadRow, RunFailed
 from fedray.federation.driver import run_spec
-from fedray.fleet.engine import Died
-from fedray.fleet.fleet import MOST_REPLACEMENTS, Fleet
+from fedray.fleet.events import Died
+from fedray.fleet.fleet import Fleet
+from fedray.fleet.gathering import MOST_REPLACEMENTS
 from fedray.fleet.messages import AddUpColumns, Answer, Failure, Lost, Order, Prepare, Report, Train
 from fedray.fleet.placement import place
 
@@ -183,11 +184,17 @@ class RecordedEngine:
         self.script = deque(script)
         self.orders: list[tuple[int, Order]] = []
         self.replaced: list[int] = []
+        self.elsewhere: list[bool] = []
+        self.changes: deque[list[Any]] = deque()
 
     def start(self, *_: Any) -> None: ...
 
-    def replace(self, actor: int) -> None:
+    def replace(self, actor: int, elsewhere: bool = False) -> None:
         self.replaced.append(actor)
+        self.elsewhere.append(elsewhere)
+
+    def changed(self) -> list[Any]:
+        return self.changes.popleft() if self.changes else []
 
     def share(self, value: Any) -> Any:
         return value

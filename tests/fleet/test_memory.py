@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import resource
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fedray.errors import RunFailed
-from fedray.fleet import memory as room
-from fedray.fleet.memory import Memory
+from fedray.fleet.memory import Memory, Range
 
 WIDTH = 5
 
@@ -26,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run" / "phones"
 
 
-def of(folder: Path, first: int = 10, last: int = 13) -> Memory:
+def of(folder: Path | str, first: int = 10, last: int = 13) -> Memory:
     return Memory(folder, first, last, WIDTH)
 
 
@@ -86,24 +93,77 @@ def test_a_state_that_is_gone_is_named(folder):
         of(folder).before(5)
 
 
-def test_a_torn_write_is_never_seen(folder, monkeypatch):
+@contextmanager
+def no_file_larger_than(count: int) -> Iterator[None]:
+    """The system cuts every write off there, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_cannot_be_written_is_kept_in_the_process_and_leaves_nothing(folder, capfd):
     mine = of(folder)
     mine.keep(1, vectors(1))
     mine.keep(2, vectors(2))
-
-    def torn(tensors, path):
-        Path(path).write_bytes(b"half")
-        raise OSError("the node lost its power here")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(room, "save_file", torn)
-        for number in (2, 3):
-            with pytest.raises(OSError, match="power"):
-                mine.keep(number, vectors(9))
-    assert torch.equal(of(folder).before(2), vectors(1))
+    with no_file_larger_than(200):
+        mine.keep(3, vectors(3))
+    assert "private vectors of phones 10 to 12 after round 3 not written" in capfd.readouterr().err
+    assert torch.equal(mine.before(4), vectors(3))
     assert torch.equal(of(folder).before(3), vectors(2))
+    assert len(list(folder.iterdir())) == 2
     with pytest.raises(RunFailed):
         of(folder).before(4)
+
+
+def test_files_of_a_checkpoints_round_stay(folder):
+    mine = Memory(folder, 10, 13, WIDTH, kept_every=3)
+    for number in range(1, 9):
+        mine.keep(number, vectors(number))
+    assert [Range.of(path.name).round for path in sorted(folder.iterdir())] == [3, 6, 7, 8]
+
+
+def test_files_that_somebody_else_wrote_stay(folder):
+    of(folder).keep(1, vectors(1))  # an actor of a driver that was killed: a checkpoint may name it
+    mine = of(folder)
+    for number in range(2, 5):
+        mine.keep(number, vectors(number))
+    assert [Range.of(path.name).round for path in sorted(folder.iterdir())] == [1, 3, 4]
+
+
+@given(st.data())
+def test_phones_that_moved_take_their_vectors_along(data):
+    phones = 12
+    whole = vectors(3, phones)
+    cuts = sorted({0, phones, *data.draw(st.lists(st.integers(1, phones - 1), max_size=6))})
+    first = data.draw(st.integers(0, phones - 1))
+    last = data.draw(st.integers(first + 1, phones))
+    with tempfile.TemporaryDirectory() as folder:
+        for low, high in itertools.pairwise(cuts):
+            of(Path(folder), low, high).keep(4, whole[low:high])
+        assert torch.equal(of(Path(folder), first, last).before(5), whole[first:last])
+
+
+def test_a_gap_between_the_files_is_named(folder):
+    of(folder, 0, 3).keep(1, vectors(1))
+    of(folder, 4, 6).keep(1, vectors(2, 2))
+    with pytest.raises(RunFailed, match="phones 0 to 5 have no state after round 1"):
+        of(folder, 0, 6).before(2)
+
+
+def test_a_damaged_file_is_found(folder):
+    of(folder).keep(1, vectors(1))
+    (file,) = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunFailed, match="its checksum is wrong"):
+        of(folder).before(2)
+
+
+def test_at_a_uri_it_is_the_same():
+    of("memory://memory-test/phones").keep(1, vectors(1))
+    assert torch.equal(of("memory://memory-test/phones", 11, 13).before(2), vectors(1)[1:])
 
 
 def test_who_reads_while_it_is_written_anew_reads_the_old_one_whole(folder):
@@ -125,5 +185,4 @@ def test_the_file_is_no_pickle(folder):
     of(folder).keep(1, vectors(1))
     (file,) = folder.iterdir()
     assert file.name == "phones-000000010-000000013-round-000001.safetensors"
-    header = file.read_bytes()
-    assert header[8 : 8 + int.from_bytes(header[:8], "little")].startswith(b'{"memory"')
+    assert torch.equal(load_file(file)["memory"], vectors(1))

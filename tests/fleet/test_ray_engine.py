@@ -15,10 +15,11 @@ from small_fleets import experiment, fleet_of, trained, wait_until
 from fedray.config import OutbreakData
 from fedray.data.shards import Dataset, prepare
 from fedray.errors import RunFailed, UserMistake
-from fedray.fleet.engine import Died
+from fedray.fleet.calls import each_death_once
+from fedray.fleet.events import Died
 from fedray.fleet.messages import Report
 from fedray.fleet.placement import ACTOR_BYTES, MIB
-from fedray.fleet.ray_engine import RayEngine, each_death_once
+from fedray.fleet.ray_engine import RayEngine
 
 TOO_HEAVY = ("mlflow", "matplotlib", "typer", "pandas", "scipy", "sklearn", "sympy", "torch._dynamo")
 
@@ -36,6 +37,7 @@ def own_memory(_: Any) -> int:
     return 1024 * int(next(row.split()[1] for row in rows if row.startswith("Pss:")))
 
 
+@pytest.mark.slow
 def test_thirty_two_phones_are_thirty_two_actors(
     ray_cluster: str, shared_home: Path, tmp_path: Path, record_property: Any
 ) -> None:

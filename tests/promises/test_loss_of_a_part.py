@@ -14,7 +14,8 @@ from small_fleets import experiment, fleet_of, trained, wait_until
 
 from fedray.data.shards import Dataset
 from fedray.errors import RunFailed
-from fedray.fleet.fleet import MOST_REPLACEMENTS, Fleet
+from fedray.fleet.fleet import Fleet
+from fedray.fleet.gathering import MOST_REPLACEMENTS
 
 
 @pytest.fixture(scope="module")

@@ -72,10 +72,8 @@ def test_ragged_shards_in_ray_actors_end_with_the_same_bits(
 
 
 @pytest.mark.skipif(not compiler(), reason="there is no C++ compiler")
-@pytest.mark.parametrize(
-    "strategy",
-    ["scaffold", *(pytest.param(name, marks=pytest.mark.slow) for name in STRATEGIES if name != "scaffold")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_compiled_rounds_end_with_the_same_bits_in_any_actors_and_close_to_plain_ones(
     strategy: str, ray_cluster: str, small_outbreak: Any, alone: Any, tmp_path: Path
 ) -> None:

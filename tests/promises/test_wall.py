@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import logging
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from fedray.fleet.ray_engine import RayEngine
 from fedray.fleet.rows import read_rows
 from fedray.learning.task import target
 
-REPORT = {"run", "round", "attempt", "actor", "sums", "lost", "weights"}
+REPORT = {"run", "round", "attempt", "actor", "sums", "lost", "weights", "others"}
 FAILURE = {"run", "round", "attempt", "actor", "kind", "file", "column", "row", "expected"}
 WHOLE_NUMBERS = {"round", "attempt", "actor", "row"}
 SENSORS = ("temperature", "distance")
@@ -151,7 +152,9 @@ def test_a_failure_says_its_place_and_no_value(
     for answer in seen:
         check_listed(answer)
     if "quotes" in how:
-        wait_until(lambda: "SECRET" in node_logs(), 20, "the text in the node's log")  # it was said, but there
+        # It was said, but there; and with it whose words these are.
+        said = re.compile(rf"^\[run {how} round \d+ actor \d\] .*SECRET", re.MULTILINE)
+        wait_until(lambda: bool(said.search(node_logs())), 20, "the text in the node's log")
     written = "".join(capfd.readouterr()) + caplog.text + str(caught.value) + repr(caught.getrepr())
     assert "SECRET" not in written
     assert b"SECRET" not in b"".join(tapped.engine.wire)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,22 @@ def test_a_torn_last_line_is_forgotten_and_the_next_one_is_whole(tmp_path: Path)
     with (tmp_path / "run.jsonl").open("a") as file:
         file.write('{"do": "points", "at": 102, "poi')
     journal = Journal(tmp_path / "run.jsonl")
+    journal.append(point(7))
+    place = Place()
+    deliver(journal, place)
+    assert [row[1] for row in place.taken] == [0, 1, 7]
+
+
+def test_a_line_that_the_disk_has_no_room_for_leaves_nothing(tmp_path: Path) -> None:
+    journal = journal_with(tmp_path, 2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.size + 20, before[1]))  # the system cuts off what is written
+    try:
+        with pytest.raises(OSError, match="too large"):
+            journal.append(point(5))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "run.jsonl").stat().st_size == journal.size
     journal.append(point(7))
     place = Place()
     deliver(journal, place)

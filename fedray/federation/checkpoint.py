@@ -1,0 +1,274 @@
+"""Checkpoints of a run: from the last one that is whole, a run goes on with the same bits.
+
+A checkpoint of round R is three things in one place, a folder or a URI:
+
+    phones/phones-...-round-R.safetensors   private vectors, written by the actors in every round, if there are any
+    round-R.safetensors                     the driver's progress
+    round-R.json                            the manifest: names the others with their checksums
+
+The manifest is written last; without it there is no checkpoint. Whatever goes wrong while writing is said in one line,
+and the run goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedray.config import Experiment
+from fedray.errors import Problem, UserMistake
+from fedray.federation.progress import Progress
+from fedray.federation.sameness import differences, fixed_knobs
+from fedray.federation.state import RunState
+from fedray.fleet.memory import HEAD, Damaged, Range, covering, digest_of, vectors_of
+from fedray.storage import Storage, storage
+from fedray.strategies.registry import strategy
+
+FORMAT = 1
+PHONES = "phones"
+MANIFEST, OURS = re.compile(r"round-(\d+)\.json"), re.compile(r"round-\d+\.(json|safetensors)")
+
+
+def checkpoints_at(experiment: Experiment, folder: Path) -> str:
+    """Where the checkpoints of a run are, a path or a URI.
+
+    Args:
+        experiment: Of the run.
+        folder: Of the run, in home; named after it.
+    """
+    place = experiment.fleet.checkpoint_to
+    return str(folder.absolute() / "checkpoints") if place is None else f"{place.rstrip('/')}/{folder.name}"
+
+
+def refuse_unknown_place(experiment: Experiment) -> None:
+    """Raise UserMistake if `fleet.checkpoint_to` is of a kind that nobody here can reach."""
+    place = experiment.fleet.checkpoint_to
+    try:
+        storage(place or "")
+    except (ValueError, ImportError) as error:
+        rule = "must be a folder, or a URI that fsspec can reach"
+        raise UserMistake(Problem("fleet.checkpoint_to", str(place), rule, _line(error))) from error
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        experiment: Of the run, resolved; a variant is one.
+        folder: Of the run, in home.
+        phones: How many there are.
+        digest: Of their rows.
+        say: Told in one line what was damaged, and what could not be written.
+    """
+
+    def __init__(
+        self, experiment: Experiment, folder: Path, phones: int, digest: str, say: Callable[[str], None]
+    ) -> None:
+        self.place, self.say = checkpoints_at(experiment, folder), say
+        self.every, self.kept = experiment.fleet.checkpoint_every, experiment.fleet.checkpoints_kept
+        self._phones = phones
+        self._private = strategy(experiment.federation.strategy, experiment.federation.own_knobs()).memory > 0
+        self._about: dict[str, Any] = {"experiment": fixed_knobs(experiment), "rows": digest, "made_with": _made_with()}
+        self._storage: Storage = storage(self.place)
+
+    def latest(self) -> Progress | None:
+        """How far the run had come by its last checkpoint that is whole; None if there is none.
+
+        Those that are damaged are deleted, and what rounds after it have left behind.
+
+        Raises:
+            UserMistake: If it is of another experiment, of other rows or of a newer format; or nothing can be read.
+        """
+        try:
+            found = next(filter(None, map(self._whole, reversed(self._manifests()))), None)
+            self._forget_after(found.state.round if found else 0)
+        except UserMistake:
+            raise
+        except Exception as error:  # whatever the library of a URI raises: not there is something else
+            place, rule = "fleet.checkpoint_to", "checkpoints must be readable to go on with a run"
+            mend = f"see that {self.place} can be reached ({_line(error)})"
+            raise UserMistake(Problem(place, self.place, rule, mend)) from error
+        return found
+
+    @contextmanager
+    def writing(self, progress: Callable[[RunState], Progress]) -> Iterator[Callable[[RunState], None]]:
+        """A function to call after each round; it writes a checkpoint when one is due.
+
+        When the block is left by an error, the last round's is written, so that nothing is lost.
+
+        Args:
+            progress: Gives how far the run has come, with the state after the last round.
+        """
+        waiting: list[Progress] = []
+
+        def after_round(state: RunState) -> None:
+            waiting[:] = [progress(state)]
+            if self.every and waiting[0].state.round % self.every == 0:
+                self._try_to_write(waiting.pop())
+
+        try:
+            yield after_round
+        except BaseException:
+            if self.every and waiting:
+                self._try_to_write(waiting.pop())
+            raise
+        if self._private:
+            self._tell_failure("what no checkpoint needs could not be deleted", self._delete_what_nobody_needs, -1)
+
+    def write(self, progress: Progress) -> None:
+        """Write a checkpoint, then delete those that are too many.
+
+        Raises:
+            Exception: Whatever the disk or the library of a URI raises; what was written of it is deleted again.
+        """
+        number, content = progress.state.round, progress.to_bytes()
+        said = {
+            "format": FORMAT,
+            "round": number,
+            **self._about,
+            "files": {_progress_name(number): _digest(content)},
+            "phones": self._private_files(number) if self._private else {},
+        }
+        try:
+            self._storage.write(_progress_name(number), content)
+            self._storage.write(_manifest_name(number), json.dumps({**said, "checksum": _checksum(said)}).encode())
+        except Exception:
+            self._storage.remove(_progress_name(number))
+            raise
+        self._delete_what_nobody_needs(number)
+
+    def _try_to_write(self, progress: Progress) -> None:
+        number = progress.state.round
+        self._tell_failure(f"checkpoint of round {number} could not be written", self.write, progress)
+
+    def _tell_failure(self, what: str, do: Callable[[Any], None], about: Any) -> None:
+        try:
+            do(about)
+        except Exception as error:  # the disk is full, the place is gone, there is no right to write: the run goes on
+            self.say(f"{what} to {self.place} ({_line(error)}); the run goes on")
+
+    def _private_files(self, number: int) -> dict[str, str]:
+        """The files that hold all phones' private vectors after a round, with their digests."""
+        ranges = [file for name in self._storage.names(PHONES) if (file := Range.of(name)) and file.round == number]
+        files = covering(ranges, 0, self._phones)
+        if files is None:
+            raise OSError("private vectors of some phones were not written")
+        names = [f"{PHONES}/{file.name}" for file in files]
+        return {name: digest_of(head) for name, head in zip(names, self._storage.heads(names, HEAD), strict=True)}
+
+    def _delete_what_nobody_needs(self, current: int) -> None:
+        """Manifests beyond the newest few, then files that no manifest names and the next round doesn't start from."""
+        manifests = self._manifests()
+        for number in manifests[: -self.kept]:
+            self._storage.remove(_manifest_name(number))
+        kept = manifests[-self.kept :]
+        names = {_manifest_name(number) for number in kept} | {_progress_name(number) for number in kept}
+        for name in self._storage.names():
+            if OURS.fullmatch(name) and name not in names:
+                self._storage.remove(name)
+        self._delete_private(lambda number: number not in (*kept, current))
+
+    def _delete_private(self, wanted: Callable[[int], bool]) -> None:
+        for name in self._storage.names(PHONES) if self._private else ():
+            if (file := Range.of(name)) and wanted(file.round):
+                self._storage.remove(f"{PHONES}/{name}")
+
+    def _forget_after(self, number: int) -> None:
+        """What the interrupted run has written after the round that it goes on from; it is written again."""
+        self._delete_private(lambda later: later > number)
+        self._storage.tidy()
+        self._storage.tidy(PHONES)
+
+    def _manifests(self) -> list[int]:
+        """The rounds of which there are manifests, in order."""
+        return sorted(int(found[1]) for name in self._storage.names() if (found := MANIFEST.fullmatch(name)))
+
+    def _whole(self, number: int) -> Progress | None:
+        """The checkpoint of a round; if it is damaged that is said, and it is deleted."""
+        try:
+            manifest = self._manifest(number)
+            (name, digest), *_ = manifest["files"].items()
+            content = self._storage.read(name)
+            if _digest(content) != digest:
+                raise Damaged(f"the checksum of {name} is wrong")
+            for name, digest in manifest["phones"].items():
+                if vectors_of(self._storage.read(name))[1] != digest:
+                    raise Damaged(f"{name} is another one")
+        except (Damaged, FileNotFoundError) as damage:
+            self.say(f"checkpoint of round {number} is damaged ({_line(damage)}); going on from the one before")
+            self._storage.remove(_manifest_name(number))
+            return None
+        then, now = manifest["made_with"], self._about["made_with"]
+        if others := [f"{name} {then.get(name)} then, {now[name]} now" for name in now if then.get(name) != now[name]]:
+            self.say(f"{', '.join(others)}: the weights may differ in their last bits from an undisturbed run's")
+        return Progress.from_bytes(content)
+
+    def _manifest(self, number: int) -> Mapping[str, Any]:
+        """The manifest of a round.
+
+        Raises:
+            Damaged: If it isn't what was written.
+            UserMistake: If it is of a newer format, another experiment or other rows.
+        """
+        try:
+            said: dict[str, Any] = json.loads(self._storage.read(_manifest_name(number)))
+            written, checksum = said["format"], said.pop("checksum")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Damaged("its manifest can't be read") from error
+        if written != FORMAT:
+            place, rule = f"{self.place}/{_manifest_name(number)}", f"this fedray reads checkpoints of format {FORMAT}"
+            version = said.get("made_with", {}).get("fedray", "that wrote it")
+            raise UserMistake(Problem(place, f"format {written}", rule, f"go on with fedray {version}"))
+        if checksum != _checksum(said):
+            raise Damaged("the checksum of its manifest is wrong")
+        problems = differences(said["experiment"], self._about["experiment"])
+        if not problems and said["rows"] != self._about["rows"]:
+            rule = "must hold the rows that the run began with; these are others"
+            problems = [Problem("data", "", rule, "bring the table back as it was, or start a new run with fedray run")]
+        if problems:
+            raise UserMistake(problems)
+        return said
+
+
+def _made_with() -> dict[str, str]:
+    """What the last bits of a run depend on, and the version that reads it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = version("fedray")
+    except PackageNotFoundError:
+        own = "of the same checkout"
+    return {
+        "fedray": own,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _manifest_name(number: int) -> str:
+    return f"round-{number:06d}.json"
+
+
+def _progress_name(number: int) -> str:
+    return f"round-{number:06d}.safetensors"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _checksum(said: Mapping[str, Any]) -> str:
+    return _digest(json.dumps(said, sort_keys=True).encode())
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,120 @@
+"""What the record has of a run that was interrupted: its experiment, the variants that are done, the points that are
+there. Whoever goes on with it adds to the same runs of MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedray.config import Experiment
+from fedray.errors import Problem, UserMistake
+from fedray.result import RunResult
+from fedray.tracking import load
+from fedray.tracking.alone import Alone
+from fedray.tracking.runs import DEFAULT_HOME, deliver_pending
+from fedray.tracking.sink import LOCAL_ID
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+HOOKS = "fedray.hooks"  # a tag: how many hooks of the user's own a run has
+
+
+@dataclass(frozen=True)
+class Past:
+    """A run that was interrupted; of an experiment with variants, all its runs.
+
+    Attributes:
+        experiment: Resolved, as it was recorded; what was given as an object is only named in it.
+        hooks: How many hooks of the user's own it had.
+    """
+
+    experiment: Experiment
+    hooks: int
+    _client: MlflowClient
+    _home: Path
+    _top: MlflowRun
+    _variants: Mapping[str, MlflowRun] = field(default_factory=dict)
+
+    def finished(self, name: str, experiment: Experiment) -> RunResult | None:
+        """What a variant came to, if it has finished.
+
+        Args:
+            name: The variant's.
+            experiment: The variant's, as it goes on.
+        """
+        run = self._variants.get(name)
+        if run is None or run.info.status != "FINISHED":
+            return None
+        found = load.result_of(self._client, run)
+        return found and replace(found, name=name, run_id=self.id_of(run), experiment=experiment)
+
+    def begun(self, name: str, *, variant: bool) -> MlflowRun | None:
+        """The MLflow run of a variant, or of the whole; None if it hasn't begun."""
+        return self._variants.get(name) if variant else self._top
+
+    def known(self, run: MlflowRun) -> set[tuple[int, str]]:
+        """The points that are recorded: round and metric."""
+        return {(point.round, point.metric) for point in load.points_of(self._client, run)}
+
+    def id_of(self, run: MlflowRun) -> str:
+        """The id by which its folder is named: the one it had before MLflow knew it, if it was begun so."""
+        return folder_id(self._home, run)
+
+
+def folder_id(home: Path, run: MlflowRun) -> str:
+    """By which id a run's folder in home is named."""
+    local = run.data.tags.get(LOCAL_ID, "")
+    return local if local and (home / "runs" / local).is_dir() else str(run.info.run_id)
+
+
+@contextmanager
+def interrupted(run_id: str, *, home: Path = DEFAULT_HOME, uri: str | None = None) -> Iterator[Past]:
+    """A run that was interrupted, for as long as the block lasts driven by nobody else.
+
+    What its journal still holds is delivered first.
+
+    Args:
+        run_id: Of the run, of the parent of several or of one of its variants.
+        home: Where its experiment had its home.
+        uri: Of the MLflow store; None: as for `fedray.load`.
+
+    Raises:
+        UserMistake: If there is no such run, it has finished, another driver is at it, or MLflow doesn't take what its
+            journal holds.
+    """
+    client = load.client_of(uri, home)
+    undelivered = {name: why for name, why in deliver_pending(home).items() if why != "delivered"}
+    run = load.find_run(client, run_id)
+    top_id = run.data.tags.get("mlflow.parentRunId", run.info.run_id)
+    alone = Alone(home / "runs" / folder_id(home, client.get_run(top_id)))
+    try:
+        top = client.get_run(top_id)
+        _refuse_finished(top)
+        variants = {variant.info.run_name: variant for variant in load.variants_of(client, top)}
+        past = Past(load.recorded_experiment(client, top), _hooks(top), client, home, top, variants)
+        for each in (top, *variants.values()):
+            if why := undelivered.get(past.id_of(each)):
+                rule = f"has points in its journal that did not reach MLflow: {why}"
+                raise UserMistake(Problem("run", run_id, rule, "see that its store can be reached, then try again"))
+        yield past
+    finally:
+        alone.release()
+
+
+def _hooks(run: MlflowRun) -> int:
+    return int(run.data.tags.get(HOOKS, "0"))
+
+
+def _refuse_finished(run: MlflowRun) -> None:
+    problem: Any = None
+    if run.info.lifecycle_stage == "deleted":
+        problem = ("was deleted in MLflow", "restore it there first")
+    elif run.info.status == "FINISHED":
+        problem = ("has finished, so there is nothing to go on with", "fedray ui shows it; fedray run begins a new one")
+    if problem:
+        raise UserMistake(Problem("run", run.info.run_id, *problem))
