@@ -19,7 +19,7 @@ import typer
 from fedray.config import Experiment, OutbreakData
 from fedray.config.file import parse_overrides
 from fedray.errors import WouldNotFit
-from fedray.terminal import screen
+from fedray.terminal import clusters, screen
 from fedray.terminal.failures import end_like_interrupted, reported
 from fedray.terminal.knobs import NO_OPTIONS, named_as_options, other_data, outbreak_of, with_options_of
 
@@ -99,7 +99,12 @@ def fedray(
 
 @app.command(epilog="Example: fedray run experiments/notebook.yaml --set learning.rounds=5 --set data.phones=100")
 @reported
-def run(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False) -> None:
+def run(
+    path: ExperimentFile,
+    settings: Settings = None,
+    max_hours: clusters.MaxHours = None,
+    as_json: AsJson = False,
+) -> None:
     """Run an experiment with all its variants and baselines, and record it in MLflow.
 
     Progress goes to standard error; the table of results, and how long each stage took, to standard output.
@@ -107,13 +112,18 @@ def run(path: ExperimentFile, settings: Settings = None, as_json: AsJson = False
     experiment = Experiment.from_yaml(path, parse_overrides(settings or []))
     from fedray.experiment import run as run_experiment
 
-    _run_to_its_end(lambda watch: run_experiment(experiment, watch=watch), as_json)
+    _run_to_its_end(lambda watch: run_experiment(experiment, watch=watch), as_json, max_hours)
 
 
 @app.command(epilog="Example: fedray resume 0f3a... --set fleet.address=auto")
 @reported
 def resume(
-    run_id: RunId, settings: FleetSettings = None, home: Home = HOME, uri: Uri = None, as_json: AsJson = False
+    run_id: RunId,
+    settings: FleetSettings = None,
+    max_hours: clusters.MaxHours = None,
+    home: Home = HOME,
+    uri: Uri = None,
+    as_json: AsJson = False,
 ) -> None:
     """Go on with a run that was interrupted, from its last checkpoint, in the same MLflow run.
 
@@ -122,19 +132,25 @@ def resume(
     changes = parse_overrides(settings or [])
     from fedray.resuming import resume as resume_run
 
-    _run_to_its_end(lambda watch: resume_run(run_id, changes=changes, home=home, uri=uri, watch=watch), as_json)
+    def go_on(watch: Watch) -> Result:
+        return resume_run(run_id, changes=changes, home=home, uri=uri, watch=watch)
+
+    _run_to_its_end(go_on, as_json, max_hours)
 
 
-def _run_to_its_end(run: Callable[[Watch], Result], as_json: bool) -> None:
+def _run_to_its_end(run: Callable[[Watch], Result], as_json: bool, max_hours: float | None) -> None:
     """Show how it goes, and what came of it."""
+    from fedray.federation.budget import TimeBudget
     from fedray.terminal.progress import watching
 
     with watching() as watch, screen.kept_for_results():
         try:
+            watch.budget = None if max_hours is None else TimeBudget(max_hours)
             result = run(watch)
         except KeyboardInterrupt as interrupt:
+            why = str(interrupt) or "interrupted"
             where = "the run is marked as killed in MLflow" if watch.recording else "nothing was recorded"
-            said = KeyboardInterrupt(f"interrupted: {where}, and all actors have ended")
+            said = KeyboardInterrupt(f"{why}: {where}, and all actors have ended")
             for note in getattr(interrupt, "__notes__", ()):
                 said.add_note(note)
             raise said from None
@@ -258,6 +274,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - each option is an argument
         screen.print_json({"run_id": run_id, "seed": seed, "data": data, "metrics": metrics})
     else:
         show_numbers("metric", metrics)
+
+
+app.command(epilog="Example: fedray submit experiments/notebook.yaml --address http://127.0.0.1:8265 --max-hours 2")(
+    reported(clusters.submit)
+)
+app.command(epilog="Example: fedray follow raysubmit_Xe7cvjyGJCyuCvm2")(reported(clusters.follow))
+app.command(epilog="Example: fedray fetch --all --from s3://my-bucket/runs")(reported(clusters.fetch))
 
 
 @app.command(epilog="Example: fedray ui --port 5001")

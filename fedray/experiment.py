@@ -52,7 +52,7 @@ def run(
     watch, hooks = watch or Watch(), tuple(hooks)
     clock = Clock(watch)
     with clock.stage("check"):
-        planned = plan(experiment)
+        planned = plan(experiment, grow=watch.say)
         planned.refuse()
         experiment = planned.resolved()
         say_of_compiling(planned, watch)
@@ -142,8 +142,13 @@ def trained(
     """The state after all rounds; points are sent to the record as they come, checkpoints written as they are due."""
     send_points = recorder(driver, record, watch)
     try:
-        with checkpoints.writing(driver.progress) as after_round:
+        with checkpoints.writing(driver.progress) as keep:
             rounds = driver.experiment.learning.rounds
+
+            def after_round(state: RunState) -> None:
+                keep(state)
+                watch.over(state.round, rounds)
+
             return driver.run(state, rounds, [send_points, watch.round, *hooks], after_round)
     finally:
         send_points()  # what hooks said of the last round, and the scores after a `Stop`

@@ -129,11 +129,17 @@ class Plan:
         }
 
 
-def plan(experiment: Experiment) -> Plan:
+def plan(experiment: Experiment, grow: Callable[[str], None] | None = None) -> Plan:
     """Check an experiment, its variants' models, memory and cluster; nothing runs.
+
+    Args:
+        experiment: What is to run.
+        grow: Ask the cluster for `fleet.cpus` and wait for them, and tell this function so in one line; None: take the
+            cluster as it is.
 
     Raises:
         UserMistake: With every problem of every variant.
+        WouldNotFit: If CPUs that were asked for don't come.
     """
     weights = check_runs(experiment)
     refuse_unknown_place(experiment)
@@ -142,7 +148,7 @@ def plan(experiment: Experiment) -> Plan:
         allowed = "a share of 1 leaves no rows to train on; it is for fedray evaluate"
         raise UserMistake(Problem("data.test_share", "1", allowed, "set it below 1, such as 0.2"))
     compiling = _compiling(experiment, rows.phones)
-    cluster = find_cluster(experiment)
+    cluster = find_cluster(experiment, grow)
     placement = place(rows.phones, experiment.fleet.phones_per_actor, cluster.cpus)
     needs = Needs(experiment, weights, rows.rows / rows.phones, cluster.cpus, cluster.free_bytes)
     return Plan(
@@ -218,20 +224,37 @@ def _of_run(name: str, mistake: UserMistake) -> list[Problem]:
     return [replace(problem, place=prefix + problem.place) for problem in mistake.problems]
 
 
-def find_cluster(experiment: Experiment) -> Cluster:
-    """What there is to run on; joins the cluster that the experiment or RAY_ADDRESS names."""
+def find_cluster(experiment: Experiment, grow: Callable[[str], None] | None = None) -> Cluster:
+    """What there is to run on; joins the cluster that the experiment or RAY_ADDRESS names.
+
+    Raises:
+        WouldNotFit: If it is to grow and doesn't, or is one machine that can't.
+    """
     free = psutil.virtual_memory().available
     if experiment.fleet.engine == "inline":
         return Cluster(1, 1, free)
     address = experiment.fleet.address or os.environ.get("RAY_ADDRESS")
     if address in (None, "", "local"):
+        refuse_more_cpus(experiment.fleet.cpus)
         return Cluster(os.cpu_count() or 1, 1, free)
     from fedray.fleet.ray_engine import RayEngine
 
     fleet = experiment.fleet
+    cpus, say = (None, _silent) if grow is None else (fleet.cpus, grow)
     light = fleet.light_workers == "on"
-    engine = RayEngine(address, fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline, light)
+    engine = RayEngine(address, fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline, light, cpus, say)
     return Cluster(engine.cpus, engine.nodes, engine.memory_bytes, engine, tuple(engine.machines))
+
+
+def refuse_more_cpus(cpus: int | None) -> None:
+    """Raise WouldNotFit if more CPUs are asked for than this machine has, and no cluster is named."""
+    if cpus and cpus > (own := os.cpu_count() or 1):
+        message = f"fleet.cpus asks for {cpus} CPUs; this machine has {own}, and doesn't grow"
+        raise WouldNotFit(message, "name a cluster by fleet.address, or leave out fleet.cpus")
+
+
+def _silent(line: str) -> None:
+    """Tells nobody."""
 
 
 def start_engine(planned: Plan, say: Callable[[str], None] = lambda _line: None) -> Engine:

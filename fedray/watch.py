@@ -23,5 +23,8 @@ class Watch:
     def round(self, context: RoundContext) -> None:
         """A round has ended."""
 
+    def over(self, done: int, rounds: int) -> None:
+        """A round is over, and a checkpoint may be made of it: what is raised here ends the run, to be resumed."""
+
     def say(self, line: str) -> None:
         """Something happened that the user should know: what died and what was done, what `auto` chose."""

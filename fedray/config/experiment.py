@@ -202,6 +202,11 @@ class Fleet(Section):
     address: str | None = Field(
         None, description="a Ray cluster to join; null: RAY_ADDRESS if set, else a new local cluster"
     )
+    cpus: Count | None = Field(
+        None,
+        description="CPUs to ask a cluster for, and to wait for, before phones are placed; one that scales starts "
+        "machines for them; null: those that are there",
+    )
     phones_per_actor: Count | Literal["auto"] = Field("auto", description="1: every phone is a Ray actor of its own")
     light_workers: Literal["off", "on"] = Field(
         "off",
@@ -253,6 +258,11 @@ class Tracking(Section):
         None, description="MLflow tracking URI; null: MLFLOW_TRACKING_URI if set, else home/mlflow.db"
     )
     experiment: str | None = Field(None, description="MLflow experiment; null: the experiment's name")
+    backup: str | None = Field(
+        None,
+        description="a folder or URI (s3://BUCKET/runs) that runs are copied to, each minute and at their end, for "
+        "`fedray fetch`; null: nowhere",
+    )
 
 
 VARIED = ("task", "model", "learning", "federation", "privacy", "devices")

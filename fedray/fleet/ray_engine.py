@@ -26,6 +26,7 @@ from fedray.errors import RunFailed
 from fedray.fleet.calls import DEATHS, Calls, each_death_once, ready
 from fedray.fleet.engine import OnStarted
 from fedray.fleet.events import AggregatorLost, Died, Event, Moved, NodeLost
+from fedray.fleet.growing import Reserved, reserve
 from fedray.fleet.light_workers import launching
 from fedray.fleet.messages import Answer, Order, Visit
 from fedray.fleet.nodes import Node, choose, for_actors, moves, spread
@@ -48,9 +49,8 @@ class RayEngine:
         object_store_bytes: Of a local cluster.
         deadline: Seconds that an actor may take over one order.
         light_workers: Fork actors' processes from one that has imported everything, where that works.
-
-    Attributes:
-        say: Told in one line where light workers were asked for and don't work.
+        cpus: To ask a cluster for, and to wait for; None: those that are there.
+        say: Told in one line that it waits, or where light workers were asked for and don't work.
     """
 
     def __init__(
@@ -60,9 +60,11 @@ class RayEngine:
         object_store_bytes: int = 256 * MIB,
         deadline: float = 3600.0,
         light_workers: bool = False,
+        cpus: int | None = None,
+        say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.gpus_per_actor, self.object_store_bytes = gpus_per_actor, object_store_bytes
-        self.say: Callable[[str], None] = lambda _line: None
+        self.say = say
         self.started_cluster = not ray.is_initialized()
         address = address or os.environ.get("RAY_ADDRESS")
         self._light = light_workers and not launching.impossible()
@@ -77,6 +79,13 @@ class RayEngine:
         self._calls = Calls(deadline)
         self._relays = Relays(deadline, lambda actor: self._actors[actor])
         self._nodes: list[Node] = []
+        self._reserved: Reserved | None = None
+        if cpus:
+            try:
+                self._reserved = reserve(cpus, say)
+            except BaseException:
+                self.stop()
+                raise
         self._alive()
 
     @property
@@ -243,6 +252,8 @@ class RayEngine:
             for number in range(len(self._actors)):
                 self._calls.forget(number)
             self._actors, self._where, self._held = [], [], Counter()
+            if self._reserved:
+                self._reserved.release()
             if self.started_cluster:
                 self.started_cluster = False
                 ray.shutdown()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +43,13 @@ class StopWatch(Watch):
     Attributes:
         seconds: Wall-clock seconds of each stage that has ended.
         recording: Whether a run has begun, which is then in MLflow.
+        budget: Of time, which ends a run between two rounds.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.recording = False
+        self.budget: Callable[[int, int], None] | None = None
         self._began = self._stage_began = self._run_began = time.perf_counter()
         self._stage = ""
         self._before: int | None = None  # rounds that were done when this run began, or was gone on with
@@ -72,6 +74,11 @@ class StopWatch(Watch):
     def run(self, name: str, rounds: int, run_id: str = "") -> None:
         """A run begins."""
         self.recording, self._before = True, None
+
+    def over(self, done: int, rounds: int) -> None:
+        """A round is over."""
+        if self.budget is not None:
+            self.budget(done, rounds)
 
     def rounded(self, context: RoundContext) -> str:
         """A round in words: its loss, phones a second, time left."""

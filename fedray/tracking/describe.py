@@ -43,11 +43,11 @@ def as_yaml(experiment: Experiment) -> str:
     """The resolved experiment as a file: `Experiment(**yaml.safe_load(text))` is the same experiment again.
 
     Except for objects given from Python, which are named with a note that the file can't repeat them, and for a
-    password in the tracking URI, which is masked.
+    password in a URI of `tracking`, which is masked.
     """
     tracking = experiment.tracking
-    if tracking.uri:
-        tracking = tracking.model_copy(update={"uri": without_password(tracking.uri)})
+    masked = {name: without_password(uri) for name in ("uri", "backup") if (uri := getattr(tracking, name))}
+    tracking = tracking.model_copy(update=masked)
     text = to_yaml(experiment.model_copy(update={"tracking": tracking}))
     return (OBJECT_NOTE if OBJECT in text else "") + text
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fedray.tracking import describe, store
 from fedray.tracking.alone import Alone
+from fedray.tracking.backup import EVERY, Backup
 from fedray.tracking.delivery import Delivery, deliver_left_behind
 from fedray.tracking.journal import MAX_POINTS, Journal
+from fedray.tracking.places import Place
 from fedray.tracking.sink import LOCAL_ID, MlflowSink
 
 if TYPE_CHECKING:
@@ -40,18 +42,38 @@ class Run:
         id: Of the MLflow run; if MLflow was away at the start, an id made here that `fedray.load` knows as well.
     """
 
-    def __init__(self, journal: Journal, delivery: Delivery, known: Collection[tuple[int, str]] = ()) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        delivery: Delivery,
+        known: Collection[tuple[int, str]] = (),
+        backup: Backup | None = None,
+        kept: Path = Path("none"),
+    ) -> None:
         self.id = journal.id
         self._journal, self._delivery, self._known = journal, delivery, known
+        self._backup, self._kept, self._copied = backup, kept, 0.0
         self._params: dict[str, str] = {}
         self._finished = False
 
     def log(self, points: Iterable[Point]) -> None:
-        """Record numbers of rounds; returns at once. Points that an earlier process has recorded are left out."""
+        """Record numbers of rounds; returns at once, except when a minute has passed since the last copy of the run.
+
+        Points that an earlier process has recorded are left out.
+        """
         named = ((int(step), _metric_name(metric), float(value)) for step, metric, value in points)
         rows = [point for point in named if point[:2] not in self._known]
         for start in range(0, len(rows), MAX_POINTS):
             self._write("points", points=rows[start : start + MAX_POINTS])
+        if time.monotonic() - self._copied > EVERY:
+            self.back_up()
+
+    def back_up(self) -> None:
+        """Copy the run as it is now to `tracking.backup`, if that is set; a copy that fails stops nothing."""
+        if self._backup is not None:
+            self._delivery.flush(self._journal, PATIENCE)
+            self._backup.copy(self._journal.run_id or self.id, self._kept)
+            self._copied = time.monotonic()
 
     def log_text(self, name: str, text: str) -> None:
         """Record a text as the artifact `name`, which may name a folder too: `reports/first.md`."""
@@ -109,6 +131,7 @@ class Run:
         self._write("finish", status=status)
         self._finished = True
         self._delivery.flush(self._journal, PATIENCE)
+        self.back_up()
 
     def _go_on(self, experiment: Experiment) -> None:
         self._params = describe.params(experiment)
@@ -154,6 +177,7 @@ class Tracker:
         self._alone: Alone | None = None
         self._delivery = Delivery(sink, _folder(home))
         self._from_knob = False
+        self._backup: Backup | None = None
 
     @classmethod
     def open(cls, experiment: Experiment, past: Past | None = None) -> Tracker:
@@ -166,13 +190,18 @@ class Tracker:
             past: What an interrupted run has recorded of it; then its runs are gone on with.
 
         Raises:
-            UserMistake: If the URI makes no sense to MLflow, or nobody answers there.
+            UserMistake: If the URI makes no sense to MLflow, or nobody answers there; or if nothing can be written to
+                `experiment.tracking.backup`.
         """
         given, home = experiment.tracking.uri, experiment.home
         uri = store.resolve(given, home)
         client = store.checked_client(uri, store.place_of(given))
         store.experiment_id(client, _experiment_name(experiment), store.artifacts_of(uri, home))
         tracker = cls(uri, home, MlflowSink(uri, home, client), past)
+        if backup := experiment.tracking.backup:
+            place = Place.at(backup, "tracking.backup")
+            place.check("tracking.backup")
+            tracker._backup = Backup(place, client)
         tracker._from_knob = bool(given)
         return tracker
 
@@ -199,15 +228,17 @@ class Tracker:
         if self._past and (begun := self._past.begun(name, variant=parent is not None)):
             header["tags"][LOCAL_ID] = begun.data.tags[LOCAL_ID]
             journal = self._journal(header, self._past.id_of(begun), begun.info.run_id)
-            run = Run(journal, self._delivery, self._past.known(begun))
+            run = self._run(journal, self._past.known(begun))
             run._go_on(experiment)
+            run.back_up()
             return run
         run_id = self._create(header)
         journal = self._journal(header, run_id or header["tags"][LOCAL_ID], run_id)
         if parent is None:
             self._alone = Alone(self._home / "runs" / journal.id)
-        run = Run(journal, self._delivery)
+        run = self._run(journal)
         run._describe(experiment, dataset)
+        run.back_up()  # so that who looks there knows of a run whose end never came
         return run
 
     def open_command(self) -> str:
@@ -219,6 +250,9 @@ class Tracker:
         self._delivery.close(PATIENCE)
         if self._alone is not None:
             self._alone.release()
+
+    def _run(self, journal: Journal, known: Collection[tuple[int, str]] = ()) -> Run:
+        return Run(journal, self._delivery, known, self._backup, self._home / "runs" / journal.id)
 
     def _journal(self, header: Mapping[str, Any], name: str, run_id: str | None) -> Journal:
         """The journal of a run; if MLflow knows it, the line that begins it is there already."""

@@ -1,0 +1,132 @@
+"""How a run is kept at a place outside the cluster: what a copy consists of, and when it is whole.
+
+    PLACE/RUN/files/SHA256/NAME     every file, once, under its own digest: written first, never changed
+    PLACE/RUN/manifest.json         which of them make up the run as it is now: written last, replaced as a whole
+
+So whatever ends a copy in its middle, the manifest of the copy before still names files that are all there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from fedray.errors import Problem, RunFailed, UserMistake
+from fedray.tracking.places import Place
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+RECORD = "record.json"
+"""The run as MLflow's tables have it; beside it stand artifacts/, models/ID/ and kept/ (broadcasts, for replay)."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a run.
+
+    Attributes:
+        sha256: Of its content.
+        size: In bytes.
+    """
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Which files make up a run.
+
+    Attributes:
+        run: The run's id.
+        name: The run's name.
+        experiment: The name of its MLflow experiment.
+        status: When it was copied: RUNNING, FINISHED, FAILED or KILLED.
+        parent: The id of the run that it is a variant of, if it is one.
+        files: By path below the run.
+    """
+
+    run: str
+    name: str
+    experiment: str
+    status: str
+    parent: str | None
+    files: Mapping[str, File]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files.values())
+
+    @property
+    def digest(self) -> str:
+        """Of all that it says: equal digests, equal copies."""
+        return hashlib.sha256(json.dumps(self._said(), sort_keys=True).encode()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """JSON that says its own digest."""
+        return json.dumps({**self._said(), "digest": self.digest}, indent=1).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, where: str) -> Manifest:
+        """What `to_bytes` gave.
+
+        Args:
+            content: The JSON.
+            where: It was read, for errors.
+
+        Raises:
+            UserMistake: If it was written by a newer fedray.
+            RunFailed: If it isn't what was written.
+        """
+        try:
+            said: dict[str, Any] = json.loads(content)
+            written, digest = said.pop("format"), said.pop("digest")
+            if written == FORMAT:
+                files = {path: File(**file) for path, file in said.pop("files").items()}
+                found = cls(files=files, **said)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise damaged(where) from error
+        if written != FORMAT:
+            rule = f"this fedray reads copies of format {FORMAT}"
+            raise UserMistake(Problem(where, f"format {written}", rule, "use the version of fedray that wrote it"))
+        if found.digest != digest:
+            raise damaged(where)
+        return found
+
+    def _said(self) -> dict[str, Any]:
+        files = {path: vars(file) for path, file in self.files.items()}
+        return {"format": FORMAT, **vars(self), "files": files}
+
+
+def damaged(where: str) -> RunFailed:
+    """What is said of a file that isn't what was written."""
+    return RunFailed(f"{where} is not what was written there, so nothing of its run was fetched\n    mend: fetch again")
+
+
+def place_of_file(run: str, path: str, file: File) -> str:
+    """Where a file of a run lies, below the place."""
+    return f"{run}/files/{file.sha256}/{PurePosixPath(path).name}"
+
+
+def manifest_at(place: Place, run: str) -> Manifest | None:
+    """The manifest of a run's copy; None if there is none.
+
+    Raises:
+        UserMistake, RunFailed: As `Manifest.from_bytes`.
+    """
+    try:
+        content = place.read(f"{run}/{MANIFEST}")
+    except FileNotFoundError:
+        return None
+    return Manifest.from_bytes(content, f"{place.uri}/{run}/{MANIFEST}")
+
+
+def copies_at(place: Place) -> dict[str, Manifest]:
+    """All copies of runs at a place, by run."""
+    found = {run: manifest_at(place, run) for run in place.folders()}
+    return {run: manifest for run, manifest in found.items() if manifest is not None}

@@ -1,0 +1,223 @@
+"""Runs back from where they were copied to (`backup.py`), into the local store, under the same ids.
+
+A run arrives whole or not at all: its files come into a folder of their own, are held to their digests, and are put in
+their places before the database, in one transaction, knows of them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fedray.errors import Problem, UserMistake
+from fedray.tracking import store
+from fedray.tracking.backup import local
+from fedray.tracking.copies import RECORD, Manifest, copies_at, damaged, place_of_file
+from fedray.tracking.importing import import_run
+from fedray.tracking.places import Place, no_place
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FETCHED = "fedray.fetched"
+"""A tag of every run that was fetched: the digest of the copy that it was fetched from."""
+
+State = Literal["missing", "older", "running", "here"]
+"""What the local store has of a copied run. `running`: as much as was copied, but its end is not among it."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copied run beside what the local store has of it.
+
+    Attributes:
+        manifest: Of the copy.
+        state: What the local store has.
+        fetched: Whether it was fetched just now.
+    """
+
+    manifest: Manifest
+    state: State
+    fetched: bool = False
+
+    @property
+    def left(self) -> bool:
+        """Whether something of it is only where it was copied to, or still to come."""
+        return self.state != "here"
+
+    def as_json(self) -> dict[str, Any]:
+        """What `fedray fetch --json` prints of it."""
+        said = self.manifest
+        return {
+            "run_id": said.run,
+            "name": said.name,
+            "experiment": said.experiment,
+            "status": said.status,
+            "files": len(said.files),
+            "bytes": said.size,
+            "fetched": self.fetched,
+            "state": self.state,
+        }
+
+
+def compare(source: str, runs: Sequence[str] | None = None, *, home: Path, uri: str | None = None) -> list[Copy]:
+    """What the local store has of the runs that were copied to a place; changes nothing.
+
+    Args:
+        source: A path or URI, as in `tracking.backup`.
+        runs: Their ids, and with a parent its variants; None: all.
+        home: Where the default store is.
+        uri: Of another store; None: as for `fedray.load`.
+
+    Raises:
+        UserMistake: If the place or the store can't be used, or has no such run.
+    """
+    copies = _asked(Place.at(source, "--from"), runs)
+    absent = store.resolve(uri, home) == store.default_uri(home) and not (home / "mlflow.db").exists()
+    client = None if absent else _client_of_database(home, uri)
+    return [Copy(manifest, _state(client, manifest)) for manifest in copies]
+
+
+def fetch(source: str, runs: Sequence[str] | None = None, *, home: Path, uri: str | None = None) -> list[Copy]:
+    """Fetch runs that were copied to a place, except for those that are here already.
+
+    Args:
+        source: A path or URI, as in `tracking.backup`.
+        runs: Their ids, and with a parent its variants; None: all.
+        home: Where the default store is, and what was kept for replay.
+        uri: Of another store; None: as for `fedray.load`. It must be a database whose artifacts are in files.
+
+    Raises:
+        UserMistake: If the place or the store can't be used, or has no such run.
+        RunFailed: If a file isn't what was written; nothing of its run is here then.
+    """
+    place = Place.at(source, "--from")
+    copies = _asked(place, runs)
+    client = _client_of_database(home, uri)
+    done = []
+    with _alone(home):
+        for manifest in copies:
+            before = _state(client, manifest)
+            if before in ("missing", "older"):
+                _bring(place, manifest, client, home)
+            done.append(Copy(manifest, _state(client, manifest), fetched=before in ("missing", "older")))
+    return done
+
+
+def _asked(place: Place, runs: Sequence[str] | None) -> list[Manifest]:
+    """The copies that are meant, parents before their variants."""
+    try:
+        found = copies_at(place)
+    except OSError as error:
+        raise no_place(place.uri, "--from", error) from error
+    if runs is not None:
+        if problems := [_unknown(run, place) for run in runs if run not in found]:
+            raise UserMistake(problems)
+        found = {run: one for run, one in found.items() if run in runs or one.parent in runs}
+    return sorted(found.values(), key=lambda one: (one.parent or one.run, one.parent is not None, one.run))
+
+
+def _unknown(run: str, place: Place) -> Problem:
+    return Problem("run", run, f"must be a run that was copied to {place.uri}", "--all --check shows those that were")
+
+
+def _state(client: MlflowClient | None, manifest: Manifest) -> State:
+    from mlflow.exceptions import MlflowException
+
+    if client is None:
+        return "missing"
+    try:
+        run = client.get_run(manifest.run)
+    except MlflowException:
+        return "missing"
+    digest = run.data.tags.get(FETCHED)
+    if digest is None or run.info.lifecycle_stage == "deleted":
+        return "here"  # recorded in this very store, or deleted by its owner
+    if digest != manifest.digest:
+        return "older"
+    return "running" if manifest.status == run.info.status == "RUNNING" else "here"
+
+
+def _bring(place: Place, manifest: Manifest, client: MlflowClient, home: Path) -> None:
+    drafts = home / "fetching" / manifest.run
+    shutil.rmtree(drafts, ignore_errors=True)  # of a fetch that was killed
+    try:
+        for path in manifest.files:
+            _download(place, manifest, path, drafts / path)
+        record = json.loads((drafts / RECORD).read_text())
+        record["tags"] |= {FETCHED: manifest.digest, "fedray.fetched_from": place.uri}
+        _take_in(manifest, record, drafts, client, home)
+    finally:
+        shutil.rmtree(drafts.parent, ignore_errors=True)
+
+
+def _take_in(manifest: Manifest, record: dict[str, Any], drafts: Path, client: MlflowClient, home: Path) -> None:
+    """Files to their places, then the rows that name them."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    uri = client.tracking_uri
+    number = store.experiment_id(client, manifest.experiment, store.artifacts_of(uri, home))
+    location = client.get_experiment(number).artifact_location
+    if not location.startswith("file:"):
+        rule = f"must keep artifacts in files; experiment {manifest.experiment} keeps them elsewhere"
+        raise UserMistake(Problem("uri", store.without_password(uri), rule, "fetch into another --home"))
+    root = local(location)
+    artifacts = root / manifest.run / "artifacts"
+    models = {model["model_id"]: root / "models" / model["model_id"] / "artifacts" for model in record["models"]}
+    _put(drafts / "artifacts", artifacts)
+    for model, target in models.items():
+        _put(drafts / "models" / model, target)
+    for kept in (drafts / "kept").glob("*"):  # beside what else may be there of a run that was resumed here
+        _put(kept, home / "runs" / manifest.run / kept.name)
+    database: Any = SqlAlchemyStore
+    import_run(database(uri, location).engine, manifest.run, number, record, artifacts, models)
+
+
+def _download(place: Place, manifest: Manifest, path: str, target: Path) -> None:
+    file = manifest.files[path]
+    source = place_of_file(manifest.run, path, file)
+    if ".." in Path(path).parts or Path(path).is_absolute():
+        raise damaged(f"{place.uri}/{manifest.run}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        digest = place.download(source, target)
+    except FileNotFoundError as error:
+        raise damaged(f"{place.uri}/{source}") from error
+    if digest != file.sha256:
+        raise damaged(f"{place.uri}/{source}")
+
+
+def _put(draft: Path, target: Path) -> None:
+    """A file or folder to its place; an earlier one of the same run gives way."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if draft.is_file():
+        shutil.move(draft, target)
+        return
+    draft.mkdir(parents=True, exist_ok=True)  # of a run without artifacts
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.move(draft, target)
+
+
+def _client_of_database(home: Path, uri: str | None) -> MlflowClient:
+    """The local store, made if it isn't there."""
+    found = store.resolve(uri, home)
+    if found.startswith(("http://", "https://", "databricks", "file:")) or "://" not in found:
+        rule = "runs are fetched into a database, since an MLflow server gives every run a new id"
+        mend = "leave out --uri and MLFLOW_TRACKING_URI for the store in home, or name a sqlite:///FILE"
+        raise UserMistake(Problem(store.place_of(uri), store.without_password(found), rule, mend))
+    return store.checked_client(found, store.place_of(uri))
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Two that fetch the same run at once would take away each other's files."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "fetch.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

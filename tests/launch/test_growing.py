@@ -1,0 +1,122 @@
+"""A cluster without workers starts them for a run that asks, and ends them when the run has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from launch_cases import Head, environment
+from small_fleets import wait_until
+
+from fedray.config import Experiment
+from fedray.errors import WouldNotFit
+from fedray.planning import plan
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+WORKER = """
+import sys
+from fedray.fleet import growing
+from fedray.fleet.ray_engine import RayEngine
+engine = RayEngine(sys.argv[1], 0, cpus=int(sys.argv[2]), say=lambda line: print(line, flush=True))
+print("machines", engine.nodes, engine.cpus, flush=True)
+sys.stdin.read()
+engine.stop()
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[Head]:
+    """A head without CPUs, and an autoscaler whose machines are real raylets: up to three, of two CPUs each."""
+    kind = {"resources": {"CPU": 2, "object_store_memory": 10**8}, "node_config": {}, "min_workers": 0}
+    config = {
+        "cluster_name": "growing",
+        "provider": {
+            "type": "fake_multinode",
+            "use_node_id_as_ip": True,  # all share one address
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
+        "available_node_types": {
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "phones": {**kind, "max_workers": 3},
+        },
+        "head_node_type": "ray.head.default",
+        "max_workers": 3,
+        "idle_timeout_minutes": 0.1,
+        "upscaling_speed": 1.0,
+        "auth": {"ssh_user": "nobody"},
+        "docker": {},
+        "file_mounts": {},
+        "cluster_synced_files": [],
+        "initialization_commands": [],
+        "setup_commands": [],
+        "head_setup_commands": [],
+        "worker_setup_commands": [],
+        "head_start_ray_commands": [],
+        "worker_start_ray_commands": [],
+    }
+    made = Head(cpus=0, scaling=config, AUTOSCALER_UPDATE_INTERVAL_S="1", RAY_FAKE_CLUSTER="1")
+    yield made
+    made.end()
+
+
+def run(cluster: Head, cpus: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, cluster.gcs, str(cpus)],
+        env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def workers(cluster: Head) -> int:
+    """Machines with CPUs that are alive, by the cluster's own word."""
+    listing = [sys.executable, "-c", LIST, cluster.gcs]
+    done = subprocess.run(listing, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    return int(done.stdout.split()[-1]) if done.returncode == 0 else -1  # a head that begins takes no drivers yet
+
+
+LIST = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print(sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes()))
+"""
+
+
+@pytest.mark.parametrize("how", ["ended", "killed"])
+def test_machines_come_for_a_run_and_go_after_it(how: str, cluster: Head) -> None:
+    wait_until(lambda: workers(cluster) == 0, 120, lambda: "a head that takes drivers")
+    asking = run(cluster, 3)
+    assert asking.stdout
+    assert asking.stdin
+    assert asking.stdout.readline() == ("waiting for 3 CPUs, 0 are there: a cluster that scales starts machines now\n")
+    assert asking.stdout.readline().startswith("4 CPUs are there after ")
+    assert asking.stdout.readline().split()[-1] == "4"
+    if how == "ended":
+        asking.stdin.close()
+    else:
+        asking.send_signal(signal.SIGKILL)
+    assert asking.wait(timeout=60) == (0 if how == "ended" else -signal.SIGKILL)
+    wait_until(lambda: workers(cluster) == 0, 240, lambda: "the end of machines that nobody uses")
+
+
+def test_more_than_the_cluster_may_start_is_an_end_with_a_mend(cluster: Head) -> None:
+    script = WORKER.replace("int(sys.argv[2])", "100").replace(
+        "engine =", "growing.reserve.__defaults__ = (20.0,)  # seconds of patience\nengine =", 1
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, cluster.gcs], env=environment(), capture_output=True, text=True, check=False,
+        timeout=240,
+    )  # fmt: skip
+    assert "WouldNotFit: fleet.cpus asks for 100 CPUs; 6 came, and none in the last 0 minutes" in done.stderr
+    assert "or set fleet.cpus to 6 or less" in done.stderr
+
+
+def test_one_machine_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    more = (os.cpu_count() or 1) + 1
+    with pytest.raises(WouldNotFit, match=r"fleet\.cpus asks for .* doesn't grow"):
+        plan(Experiment(fleet={"cpus": more}, learning={"compile": "off"}))

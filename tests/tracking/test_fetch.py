@@ -1,0 +1,291 @@
+"""Results outlive the cluster: runs copied to a place outside come back under their own ids, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tracking_cases import FEATURES, points, result_of, run_result
+
+import fedray
+from fedray.config import Experiment
+from fedray.errors import RunFailed, UserMistake
+from fedray.result import Result
+from fedray.tracking import backup as backups
+from fedray.tracking import store
+from fedray.tracking.backup import Backup
+from fedray.tracking.copies import MANIFEST, Manifest, copies_at
+from fedray.tracking.fetch import FETCHED, compare, fetch
+from fedray.tracking.load import load
+from fedray.tracking.places import Place
+from fedray.tracking.runs import Tracker
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> str:
+    """Where runs are copied to."""
+    return str(tmp_path / "bucket" / "runs")
+
+
+@pytest.fixture
+def experiment(home: Path, copied: str) -> Experiment:
+    return Experiment(name="tracked", seed=5, home=home, tracking={"backup": copied})
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, blank_store: Path) -> Path:
+    """The home of another machine, whose store is empty."""
+    folder = tmp_path / "laptop"
+    folder.mkdir()
+    shutil.copy(blank_store, folder / "mlflow.db")
+    return folder
+
+
+def record(experiment: Experiment, *names: str) -> Result:
+    """Record an experiment with a run a name, and what a round broadcast; several go below a parent."""
+    tracker = Tracker.open(experiment)
+    parent = tracker.start(experiment.name, experiment) if len(names) > 1 else None
+    results = []
+    for name in names:
+        run = tracker.start(name, experiment, parent=parent)
+        kept = experiment.home / "runs" / run.id
+        (kept / "phones").mkdir(parents=True)
+        (kept / "phones" / "0-8.safetensors").write_bytes(b"private")
+        (kept / "broadcast-000001.safetensors").write_bytes(b"what round 1 was sent")
+        run.log(points(3))
+        result = run_result(experiment, name, run.id, test_mse=0.5)
+        run.log_model(result.model, FEATURES)  # type: ignore[arg-type]
+        run.log_result(result)
+        results.append(result)
+        if parent:
+            run.finish("FINISHED")
+    whole = result_of(*results, mean={"test_mse": 0.75})
+    top = parent or run
+    top.log_summary(whole)
+    top.finish("FINISHED")
+    tracker.close()
+    return Result(whole.name, whole.seed, whole.runs, whole.baselines, parent.id if parent else None)
+
+
+def assert_same(fetched: Result, recorded: Result) -> None:
+    assert fetched.as_json() == recorded.as_json()
+    assert fetched.baselines == recorded.baselines
+    assert fetched.parent_run_id == recorded.parent_run_id
+    for name, run in recorded.runs.items():
+        assert fetched.runs[name].points == run.points
+        assert fetched.runs[name].weights.tobytes() == run.weights.tobytes()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestFetching:
+    """From the place to another machine's store."""
+
+    def test_a_run_is_loaded_where_it_was_fetched_as_where_it_ran(
+        self, experiment: Experiment, home: Path, laptop: Path, copied: str
+    ) -> None:
+        recorded = record(experiment, "main")
+        run_id = recorded.only.run_id
+        there, here = (store.client(store.default_uri(folder)) for folder in (home, laptop))
+        told = there.get_run(run_id)
+        shutil.rmtree(home)  # the cluster is gone
+        (copy,) = fetch(copied, [run_id], home=laptop)
+        assert (copy.fetched, copy.state, copy.manifest.status) == (True, "here", "FINISHED")
+        assert_same(load(run_id, home=laptop), recorded)
+        found = here.get_run(run_id)
+        assert found.data.params == told.data.params
+        assert found.data.metrics == told.data.metrics
+        assert {**told.data.tags, FETCHED: copy.manifest.digest, "fedray.fetched_from": copied} == found.data.tags
+        for name in ("run_name", "user_id", "status", "start_time", "end_time"):
+            assert getattr(found.info, name) == getattr(told.info, name), name
+        assert len(found.outputs.model_outputs) == 1
+
+    def test_what_replay_needs_comes_along_and_phones_private_state_does_not(
+        self, experiment: Experiment, laptop: Path, copied: str
+    ) -> None:
+        run_id = record(experiment, "main").only.run_id
+        fetch(copied, home=laptop)
+        assert files(laptop / "runs" / run_id) == {"broadcast-000001.safetensors": b"what round 1 was sent"}
+        assert b"private" not in files(Path(copied)).values()
+
+    def test_a_parent_brings_its_variants(self, experiment: Experiment, laptop: Path, copied: str) -> None:
+        recorded = record(experiment, "first", "second")
+        record(experiment, "another")
+        assert recorded.parent_run_id
+        fetch(copied, [recorded.parent_run_id], home=laptop)
+        assert_same(load(recorded.parent_run_id, home=laptop), recorded)
+        left = [copy.manifest.name for copy in compare(copied, home=laptop) if copy.left]
+        assert left == ["another"]
+
+    def test_fetching_again_changes_nothing(self, experiment: Experiment, laptop: Path, copied: str) -> None:
+        run_id = record(experiment, "main").only.run_id
+        assert [copy.fetched for copy in fetch(copied, home=laptop)] == [True]
+        client = store.client(store.default_uri(laptop))
+        client.set_tag(run_id, "mlflow.note.content", "the good one")
+        before = files(laptop / "mlartifacts")
+        assert [copy.fetched for copy in fetch(copied, home=laptop)] == [False]
+        assert files(laptop / "mlartifacts") == before
+        assert client.get_run(run_id).data.tags["mlflow.note.content"] == "the good one"
+
+    def test_where_the_run_was_recorded_nothing_is_fetched(
+        self, experiment: Experiment, home: Path, copied: str
+    ) -> None:
+        run_id = record(experiment, "main").only.run_id
+        (copy,) = fetch(copied, home=home)
+        assert (copy.fetched, copy.left) == (False, False)
+        assert FETCHED not in store.client(store.default_uri(home)).get_run(run_id).data.tags
+
+    def test_a_home_without_a_store_gets_one(self, experiment: Experiment, tmp_path: Path, copied: str) -> None:
+        recorded = record(experiment, "main")
+        new = tmp_path / "new"
+        assert [copy.state for copy in compare(copied, home=new)] == ["missing"]
+        assert not new.exists(), "comparing changes nothing"
+        fetch(copied, home=new)
+        assert_same(fedray.load(recorded.only.run_id, home=new), recorded)
+
+
+class TestWholeOrNotAtAll:
+    """A copy that is damaged, and one whose writer died."""
+
+    def test_a_file_that_is_not_what_was_written_keeps_the_run_out(
+        self, experiment: Experiment, laptop: Path, copied: str
+    ) -> None:
+        run_id = record(experiment, "main").only.run_id
+        (weights,) = Path(copied).rglob("weights.safetensors")
+        whole = weights.read_bytes()
+        weights.write_bytes(whole[:-1] + b"?")
+        before = files(laptop)
+        with pytest.raises(RunFailed, match=r"weights\.safetensors is not what was written there"):
+            fetch(copied, home=laptop)
+        assert {name: content for name, content in files(laptop).items() if not name.endswith(".lock")} == before
+        weights.write_bytes(whole)
+        fetch(copied, home=laptop)
+        assert load(run_id, home=laptop).only.run_id == run_id
+
+    @pytest.mark.parametrize("spoil", [lambda text: text[:-10], lambda text: text.replace(b"FINISHED", b"FAILED")])
+    def test_a_manifest_that_is_not_what_was_written_is_refused(
+        self, spoil: Callable[[bytes], bytes], experiment: Experiment, laptop: Path, copied: str
+    ) -> None:
+        run_id = record(experiment, "main").only.run_id
+        manifest = Path(copied) / run_id / MANIFEST
+        manifest.write_bytes(spoil(manifest.read_bytes()))
+        with pytest.raises(RunFailed, match=MANIFEST):
+            fetch(copied, home=laptop)
+
+    def test_a_copy_of_a_newer_format_is_the_users_mistake(
+        self, experiment: Experiment, laptop: Path, copied: str
+    ) -> None:
+        manifest = Path(copied) / record(experiment, "main").only.run_id / MANIFEST
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 2}))
+        with pytest.raises(UserMistake, match="format 2"):
+            fetch(copied, home=laptop)
+
+    def test_a_copy_that_was_cut_short_leaves_the_one_before(
+        self, experiment: Experiment, home: Path, laptop: Path, copied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tracker = Tracker.open(experiment)
+        run = tracker.start("main", experiment)
+        run.log_text("notes.md", "first")
+        run.back_up()
+        run.log_text("notes.md", "second")
+        with monkeypatch.context() as dying:
+            dying.setattr(Manifest, "to_bytes", lambda _: (_ for _ in ()).throw(OSError("no more machine")))
+            run.back_up()
+        fetch(copied, home=laptop)
+        assert "first" in [path.read_text() for path in (laptop / "mlartifacts").rglob("notes.md")]
+        tracker.close()
+
+
+class TestRunsWithoutAnEnd:
+    """The check before a cluster is taken down."""
+
+    def test_a_run_is_left_until_its_end_is_here(self, experiment: Experiment, laptop: Path, copied: str) -> None:
+        tracker = Tracker.open(experiment)
+        run = tracker.start("main", experiment)
+        assert [copy.state for copy in compare(copied, home=laptop)] == ["missing"]
+        run.log(points(2))
+        run.back_up()
+        (copy,) = fetch(copied, home=laptop)
+        assert (copy.state, copy.left, copy.manifest.status) == ("running", True, "RUNNING")
+        run.log(points(1, first=2))
+        run.finish("FAILED")
+        tracker.close()
+        assert [copy.state for copy in compare(copied, home=laptop)] == ["older"]
+        (copy,) = fetch(copied, home=laptop)
+        assert (copy.state, copy.left) == ("here", False)
+        found = store.client(store.default_uri(laptop)).get_run(run.id)
+        assert (found.info.status, found.data.metrics["test_mse"]) == ("FAILED", 2.25)
+
+    def test_one_that_died_with_its_cluster_is_left_until_its_owner_deletes_it(
+        self, experiment: Experiment, laptop: Path, copied: str
+    ) -> None:
+        tracker = Tracker.open(experiment)
+        run = tracker.start("main", experiment)
+        fetch(copied, home=laptop)
+        store.client(store.default_uri(laptop)).delete_run(run.id)
+        assert [copy.left for copy in compare(copied, home=laptop)] == [False]
+        tracker.close()
+
+    def test_a_run_that_goes_on_is_copied_again_after_a_while(
+        self, experiment: Experiment, copied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tracker = Tracker.open(experiment)
+        run = tracker.start("main", experiment)
+        first = copies_at(Place.at(copied, ""))[run.id]
+        run.log(points(1))
+        assert copies_at(Place.at(copied, ""))[run.id] == first
+        monkeypatch.setattr("fedray.tracking.runs.EVERY", 0.0)
+        run.log(points(1, first=1))
+        assert copies_at(Place.at(copied, ""))[run.id] != first
+        assert backups.EVERY == 60
+        tracker.close()
+
+
+class TestPlaces:
+    """Where copies go."""
+
+    def test_a_uri_that_fsspec_knows(self, experiment: Experiment, laptop: Path) -> None:
+        moved = experiment.with_({"tracking.backup": "memory://bucket/runs"})
+        recorded = record(moved, "main")
+        fetch("memory://bucket/runs", home=laptop)
+        assert_same(load(recorded.only.run_id, home=laptop), recorded)
+
+    @pytest.mark.parametrize("uri", ["nonsense://bucket", "/proc/here"])
+    def test_one_that_cannot_be_written_is_a_mistake_before_anything_runs(
+        self, uri: str, experiment: Experiment
+    ) -> None:
+        with pytest.raises(UserMistake, match=r"tracking\.backup: must be a folder, or a URI"):
+            Tracker.open(experiment.with_({"tracking.backup": uri}))
+
+    def test_one_that_goes_away_stops_no_run(
+        self, experiment: Experiment, copied: str, said: Callable[[], list[str]]
+    ) -> None:
+        tracker = Tracker.open(experiment)
+        run = tracker.start("main", experiment)
+        shutil.rmtree(copied)
+        Path(copied).write_text("in the way")
+        run.finish("FINISHED")
+        tracker.close()
+        (warning,) = said()
+        assert warning.startswith(f"run {run.id} was not copied to {copied}; what was there before stays")
+
+    def test_a_server_cannot_take_runs_under_their_ids(self, laptop: Path, copied: str) -> None:
+        with pytest.raises(UserMistake, match="MLflow server gives every run a new id"):
+            fetch(copied, home=laptop, uri="http://127.0.0.1:9")
+
+    def test_an_unknown_run_and_an_empty_place(self, laptop: Path, copied: str) -> None:
+        assert fetch(copied, home=laptop) == []
+        with pytest.raises(UserMistake, match="must be a run that was copied to"):
+            fetch(copied, ["0" * 32], home=laptop)
+
+    def test_a_run_that_mlflow_never_heard_of_is_said_to_be_missing(
+        self, home: Path, copied: str, said: Callable[[], list[str]]
+    ) -> None:
+        client = store.client(store.default_uri(home))
+        assert not Backup(Place.at(copied, ""), client).copy("0" * 32, home / "runs" / "none")
+        assert "was not copied" in said()[0]
