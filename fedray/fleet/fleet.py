@@ -152,8 +152,9 @@ class Fleet:
     def who(self, actors: Sequence[int]) -> str:
         """Some actors and their phones: `actor 3 (phones 30 to 39)`."""
         ranges = [self.placement.ranges[actor] for actor in actors]
-        phones = spans([(first, last - 1) for first, last in ranges])
-        return f"actor{'s' * (len(actors) > 1)} {spans([(actor, actor) for actor in actors])} (phones {phones})"
+        one_phone = sum(last - first for first, last in ranges) == 1
+        phones = f"phone{'' if one_phone else 's'} {spans([(first, last - 1) for first, last in ranges])}"
+        return f"actor{'' if len(actors) == 1 else 's'} {spans([(actor, actor) for actor in actors])} ({phones})"
 
     @property
     def running(self) -> RunSpec:

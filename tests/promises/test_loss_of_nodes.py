@@ -141,7 +141,8 @@ def test_an_actor_behind_an_aggregator_that_dies_or_hangs_changes_no_bit(
         found = trained(fleet, asked("scaffold"), tmp_path / "run", hooks=[after(2, lambda: os.kill(victim, stop))])
         assert process_of(fleet.engine._actors[number]) != victim
     assert len(said) == 1
-    assert said[0].startswith(f"actor {number} (phones {2 * number} to ")
+    phones = "phone 8" if number == 4 else f"phones {2 * number} to {2 * number + 1}"
+    assert said[0].startswith(f"actor {number} ({phones}) d")
     assert ("died in round" if how == "killed" else "did not answer in round") in said[0]
     undisturbed.equals(found, "scaffold")
 
