@@ -120,13 +120,15 @@ def notebook(
 def actors(
     phones: Annotated[int | None, typer.Option(help="One size only, which stays out of the results.")] = None,
     phones_per_actor: Annotated[int, typer.Option(help="Of that size.")] = 1,
+    light_workers: Annotated[bool, typer.Option("--light-workers", help="As `fleet.light_workers: on`.")] = False,
     home: Home = SCRATCH, out: Out = None,
 ) -> None:  # fmt: skip
-    """Time to start and memory of phone actors."""
-    from benchmarks.actors import SIZES
+    """Time to start, memory, and idle CPU of phone actors."""
+    from benchmarks.actors import LIGHT_SIZES, SIZES
     from benchmarks.actors import actors as measure
 
-    measure(place(home, out, phones is not None), [(phones, phones_per_actor)] if phones else SIZES)
+    sizes = [(phones, phones_per_actor)] if phones else LIGHT_SIZES if light_workers else SIZES
+    measure(place(home, out, phones is not None), sizes, light_workers)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,26 @@ def is_phone_actor(process: psutil.Process) -> bool:
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process and all that it has started; empty once it has ended."""
+    """A process and all that it has started, light workers among them; empty once it has ended."""
     try:
         head = psutil.Process(pid)
-        return [head, *head.children(recursive=True)]
+        found = [head, *head.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+    for zygote in zygotes({process.pid for process in found}):
+        with suppress(psutil.NoSuchProcess):
+            found += [zygote, *zygote.children(recursive=True)]
+    return found
+
+
+def zygotes(raylets: set[int]) -> list[psutil.Process]:
+    """The processes that light workers are forked from: nobody's children, but each names its raylet."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if len(words) > 3 and words[1].endswith("light_workers/zygote.py") and int(words[3]) in raylets:
+            found.append(process)
+    return found
 
 
 class MemoryWatch(threading.Thread):

@@ -212,7 +212,7 @@ def _disturbed(
         file.write_text(yaml.safe_dump(asked))
         words = ["benchmarks.hosts.until_told", str(file), str(enough)]
         driver = stack.enter_context(Driver(cluster.head, cluster.environment, words, folder))
-        driver.wait_for('"round": 1}', 240)
+        driver.wait_for('"round": 1}', 900)
         began = time.monotonic()
         memory = Memory({"driver": driver.process.pid, **cluster.head_programs()}, began)
         memory.start()

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cloudpickle
@@ -42,15 +42,16 @@ def baselines(experiment: Experiment, dataset: Dataset, runs: Mapping[str, RunRe
             f"test_{name.removeprefix(prefix)}": value for name, value in metrics.items() if name.startswith(prefix)
         }
     if "boosting" in experiment.baselines:
-        found["boosting"] = _in_own_process(dataset, experiment.task)
+        left_out = sorted({phone for run in runs.values() for phone in run.unreadable})
+        found["boosting"] = _in_own_process(dataset, experiment.task, left_out)
     return found
 
 
-def _in_own_process(dataset: Dataset, task: Task) -> dict[str, float]:
+def _in_own_process(dataset: Dataset, task: Task, left_out: Sequence[int]) -> dict[str, float]:
     threads = str(os.cpu_count() or 1)  # boosting slows twentyfold when OpenMP has more threads than cores
     done = subprocess.run(
         [sys.executable, "-m", "fedray.baselines"],
-        input=cloudpickle.dumps((dataset, task)),
+        input=cloudpickle.dumps((dataset, task, left_out)),
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         check=False,
@@ -61,8 +62,14 @@ def _in_own_process(dataset: Dataset, task: Task) -> dict[str, float]:
     return answer
 
 
-def boosting(dataset: Dataset, task: Task, seed: int = 0) -> dict[str, float]:
+def boosting(dataset: Dataset, task: Task, left_out: Sequence[int] = (), seed: int = 0) -> dict[str, float]:
     """scikit-learn's histogram gradient boosting on the pooled training rows, scored on the pooled test rows.
+
+    Args:
+        dataset: Whose rows they are.
+        task: What is predicted from what.
+        left_out: Phones whose rows can't be read.
+        seed: Of scikit-learn's draws.
 
     Returns:
         `train_*` and `test_*` as the runs' metrics, `seconds`, and `rows` that it was trained on.
@@ -70,7 +77,7 @@ def boosting(dataset: Dataset, task: Task, seed: int = 0) -> dict[str, float]:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     began = time.perf_counter()
-    train, test = (_pooled(dataset, task, split) for split in ("train", "test"))
+    train, test = (_pooled(dataset, task, split, left_out) for split in ("train", "test"))
     model = (HistGradientBoostingClassifier if task.loss == "bce" else HistGradientBoostingRegressor)(random_state=seed)
     model.fit(*train)
     found: dict[str, float] = {}
@@ -80,13 +87,17 @@ def boosting(dataset: Dataset, task: Task, seed: int = 0) -> dict[str, float]:
     return {**found, "seconds": time.perf_counter() - began, "rows": float(len(train[1]))}
 
 
-def _pooled(dataset: Dataset, task: Task, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+def _pooled(
+    dataset: Dataset, task: Task, split: str, left_out: Sequence[int]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     from fedray.data.shards import reader_of
-    from fedray.fleet.rows import read_rows
+    from fedray.fleet.rows import RowSource
     from fedray.learning.task import target
 
     phones = min(dataset.phones, max(1, MOST_ROWS // max(1, dataset.longest[split])))
-    rows = read_rows(dataset, reader_of(dataset), 0, phones, split, task.features, target(task.target), None)
+    out = np.array(left_out, dtype=np.int64)
+    source = RowSource(dataset, reader_of(dataset), task.features, target(task.target), None, out)
+    rows = source.read(np.setdiff1d(np.arange(phones), out), split)
     return rows.features, rows.targets
 
 

@@ -115,7 +115,9 @@ def one_run(
     checkpoints = Checkpoints(experiment, folder, fleet.dataset.phones, fleet.dataset.digest, watch.say)
     done = checkpoints.latest()
     with clock.stage("standardise"):
-        features = (experiment.task.features, experiment.task.standardise)
+        task = experiment.task
+        # Another target may leave other phones out.
+        features = (task.features, task.standardise, experiment.fleet.max_lost_phones and repr(task.target))
         scalings[features] = driver.standardise(done.scaling if done else scalings.get(features))
     network = initial_network(experiment)
     if done:
@@ -174,6 +176,7 @@ def result_of(
             "nodes": fleet.engine.nodes,
         },
         lost_phones=driver.lost_phones,
+        unreadable=driver.unreadable,
         scaling=driver.scaling,
         nowcast=driver.scores.nowcast,
     )
@@ -225,7 +228,7 @@ def prepare_rows(experiment: Experiment, clock: Clock) -> Dataset:
 def started_fleet(planned: Plan, dataset: Dataset, clock: Clock) -> Iterator[Fleet]:
     """All phone actors, started for these shards and ended afterwards, come what may."""
     with clock.stage("start"):
-        engine = start_engine(planned)
+        engine = start_engine(planned, clock.watch.say)
         try:
             fleet = Fleet(engine, planned.placement_of(dataset.phones), dataset, clock.watch.say, clock.watch.progress)
         except BaseException:

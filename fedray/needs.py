@@ -6,15 +6,24 @@ read, and nobody is asked what there is: `planning` does that.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from fedray.config import Experiment, OutbreakData
 from fedray.data.making import RECORD
 from fedray.fleet.held import Keeping
-from fedray.fleet.placement import ACTOR_BYTES, CLUSTER_BYTES, MIB, Placement, place
+from fedray.fleet.placement import (
+    ACTOR_BYTES,
+    CLUSTER_BYTES,
+    LIGHT_ACTOR_BYTES,
+    MIB,
+    ZYGOTE_BYTES,
+    Placement,
+    place,
+)
 from fedray.fleet.rows import PHONES_A_PIECE, ROWS_A_PIECE
 from fedray.learning.block import WIDTH
 from fedray.strategies.registry import strategy
@@ -69,12 +78,13 @@ class Needs:
         features = max(len(run.task.features) for run in runs)
         local = self.experiment.fleet.engine == "inline"
         processes = 1 if local else placement.actors
+        actor, cluster = (LIGHT_ACTOR_BYTES, ZYGOTE_BYTES) if self._light else (ACTOR_BYTES, 0)
         width = min(WIDTH, placement.phones_per_actor)
         return {
             "driver": DRIVER_BYTES,
-            "cluster": 0 if local else CLUSTER_BYTES,
+            "cluster": 0 if local else CLUSTER_BYTES + cluster,
             "object_store": 0 if local else OBJECT_STORE_BYTES,
-            "actors": 0 if local else placement.actors * ACTOR_BYTES,
+            "actors": 0 if local else placement.actors * actor,
             "shards": self._shard_bytes(placement, keeping, features)
             + processes * self._piece_bytes(placement, features),
             "training": processes * width * 4 * (self.weights * 8 + learning.batch_size * features * 4),
@@ -108,10 +118,18 @@ class Needs:
         if self._fit(phones, "auto"):
             held = _least(now, place(phones, "auto", self.cpus).phones_per_actor, partial(self._fit, phones))
             actors = Placement(phones, held, "").actors
-            return f"set fleet.phones_per_actor to {held} or more ({actors} actors fit), or to auto"
+            more = f"set fleet.phones_per_actor to {held} or more ({actors} actors fit), or to auto"
+            return more + self._lighter(placement)
         if self.by_part(placement, keeping)["phone_state"] >= over:
             return "choose a federation.strategy without private state on phones"
         return self._fewer(phones, now, over)
+
+    def _lighter(self, placement: Placement) -> str:
+        """That light workers would do, if they would."""
+        lighter = replace(self, experiment=self.experiment.with_({"fleet.light_workers": "on"}))
+        if self._light or not lighter._light or lighter.mend(placement):
+            return ""
+        return f"; with fleet.light_workers: on, all {placement.actors} actors fit"
 
     def _fewer(self, phones: int, now: int, over: int) -> str:
         """How many phones or people fit."""
@@ -133,6 +151,10 @@ class Needs:
     @property
     def _leanest(self) -> Keeping:
         return "made" if isinstance(self.experiment.data, OutbreakData) else "mapped"
+
+    @property
+    def _light(self) -> bool:
+        return self.experiment.fleet.light_workers == "on" and sys.platform == "linux"
 
     @property
     def _free(self) -> int:

@@ -241,7 +241,8 @@ def find_cluster(experiment: Experiment, grow: Callable[[str], None] | None = No
 
     fleet = experiment.fleet
     cpus, say = (None, _silent) if grow is None else (fleet.cpus, grow)
-    engine = RayEngine(address, fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline, cpus, say)
+    light = fleet.light_workers == "on"
+    engine = RayEngine(address, fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline, light, cpus, say)
     return Cluster(engine.cpus, engine.nodes, engine.memory_bytes, engine, tuple(engine.machines))
 
 
@@ -256,13 +257,21 @@ def _silent(line: str) -> None:
     """Tells nobody."""
 
 
-def start_engine(planned: Plan) -> Engine:
-    """The engine that the experiment names; the cluster that was joined for the plan is kept."""
-    fleet = planned.experiment.fleet
-    if planned.cluster.engine is not None:
-        return planned.cluster.engine
+def start_engine(planned: Plan, say: Callable[[str], None] = lambda _line: None) -> Engine:
+    """The engine that the experiment names; the cluster that was joined for the plan is kept.
+
+    Args:
+        planned: Fits.
+        say: Told what isn't as asked for.
+    """
+    fleet, engine = planned.experiment.fleet, planned.cluster.engine
     if fleet.engine == "inline":
         return InlineEngine()
     from fedray.fleet.ray_engine import RayEngine
 
-    return RayEngine("local", fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline)
+    if engine is None:
+        light = fleet.light_workers == "on"
+        engine = RayEngine("local", fleet.gpus_per_actor, OBJECT_STORE_BYTES, fleet.deadline, light)
+    if isinstance(engine, RayEngine):
+        engine.say = say
+    return engine

@@ -127,7 +127,7 @@ class _Replayed:
         memory = self._memory_before(number)
         start = self._start(number)
         if local.strategy.hops:
-            before = self.cohort.members(number, 0, self.phone)
+            before = self.run.readable(self.cohort.members(number, 0, self.phone))
             start = replace(start, weights=local.visit(self.shard, before, start)[0])
         fleet = local.updates(self.shard, ids, start, memory)
         losses: list[float] = []

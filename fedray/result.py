@@ -48,6 +48,7 @@ class RunResult:
         phones_per_second: Phones trained and aggregated per second of the median round.
         fleet: `phones`, `actors`, `phones_per_actor`, `nodes`.
         lost_phones: How many phone-rounds were dropped.
+        unreadable: Phones whose rows can't be read, which stayed out of all rounds and scores; and why.
         scaling: Of the features, as in `model`.
         nowcast: A day a row: `day`, `truth`, `raw`, `calibrated` (test outbreak); empty without a time column.
     """
@@ -63,6 +64,7 @@ class RunResult:
     phones_per_second: float
     fleet: Mapping[str, int]
     lost_phones: int = 0
+    unreadable: Mapping[int, str] = field(default_factory=dict)
     scaling: Scaling | None = None
     nowcast: Mapping[str, list[float]] = field(default_factory=dict)
 
@@ -89,6 +91,7 @@ class RunResult:
             "phones_per_second": self.phones_per_second,
             "fleet": dict(self.fleet),
             "lost_phones": self.lost_phones,
+            "unreadable": [{"phone": phone, "why": why} for phone, why in self.unreadable.items()],
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,15 @@ class TestWhatDoesNotFit:
         assert plan(asked.with_({"fleet.phones_per_actor": int(words[3])})).fits
         assert not plan(asked.with_({"fleet.phones_per_actor": int(words[3]) // 2})).fits
         assert plan(asked.with_({"fleet.phones_per_actor": "auto"})).fits
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="light workers are Linux' own")
+    def test_two_hundred_actors_that_fit_if_they_are_light(self) -> None:
+        def mend(light: str) -> str:
+            asked = experiment(data={"phones": 200}, fleet={"engine": "ray", "light_workers": light})
+            return Needs(asked, 561, 100.0, 2, 11 * 2**30).mend(place(200, 1, 2))
+
+        assert mend("off").endswith("or to auto; with fleet.light_workers: on, all 200 actors fit")
+        assert mend("on") == ""
 
     def test_phones_are_counted_down_to_what_fits(self) -> None:
         def needs(phones: int) -> tuple[Needs, Placement]:

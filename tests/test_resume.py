@@ -119,7 +119,7 @@ class Interrupting(Watch):
     def __init__(self, at: int, run: str = "main") -> None:
         self.at, self.wanted, self.name = at, run, ""
 
-    def run(self, name: str, rounds: int) -> None:
+    def run(self, name: str, rounds: int, run_id: str = "") -> None:
         self.name = name
 
     def round(self, context: RoundContext) -> None:

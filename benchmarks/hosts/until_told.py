@@ -1,11 +1,13 @@
 """A driver that runs an experiment until a file appears: `python -m benchmarks.hosts.until_told EXPERIMENT.yaml FILE`.
 
-It says a JSON line on standard error after each round and for whatever happened, and prints how it ended.
+It says a JSON line on standard error for each stage, after each round and for whatever happened, and prints how it
+ended.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,11 @@ def tell(**line: Any) -> None:
 
 
 class Teller(Watch):
-    """Says what happened."""
+    """Says what goes on and what happened."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        tell(stage=name)
 
     def say(self, line: str) -> None:
         """What died, and what was done about it."""
@@ -28,13 +34,17 @@ class Teller(Watch):
 
 
 def main(file: str, stop: str) -> None:
+    """Run until the file `stop` is there."""
+    # The real standard output is for the result alone; Ray prints there what happens to its nodes.
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
     def on_round(context: fedray.RoundContext) -> fedray.Stop | None:
         tell(round=context.round)
         return fedray.Stop() if Path(stop).exists() else None
 
     run = fedray.run(fedray.Experiment.from_yaml(file), hooks=[on_round], watch=Teller()).only
-    rounds = max(point.round for point in run.points)
-    print(json.dumps({"rounds": rounds, **run.as_json()}))
+    print(json.dumps({**run.as_json(), "rounds": max(point.round for point in run.points)}), file=out, flush=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from fedray.config import Experiment
 from fedray.data.shards import Dataset
-from fedray.errors import PhonesLost, RunFailed
+from fedray.errors import RunFailed
 from fedray.federation.checkpoint import PHONES, checkpoints_at
+from fedray.federation.losses import left_out, refuse_losses
 from fedray.federation.programs import compiled_folder
 from fedray.federation.progress import Progress
 from fedray.federation.scores import Scores, scores
@@ -120,6 +121,7 @@ class Driver:
         self.seconds = {"standardise": 0.0, "train": 0.0, "evaluate": 0.0}
         self.speeds: list[float] = []
         self.lost_phones = 0
+        self.unreadable: dict[int, str] = {}
         self.points: list[Point] = []
         self.watched: list[Point] = []
         self.scores = Scores({})
@@ -146,11 +148,15 @@ class Driver:
 
         Args:
             known: From another run over the same features; then nothing is added up.
+
+        Raises:
+            PhonesLost: If the rows of more phones can't be read than the experiment allows.
+            BadRow, RunFailed: From the fleet.
         """
         began = time.perf_counter()
         task = self.experiment.task
         if known is None and task.standardise:
-            self.fleet.prepare(self.spec)
+            self._prepare()
             chosen = np.array([name in task.standardise for name in task.features])
             columns = self.fleet.ask(AddUpColumns(), {}).sums
             count, totals = float(columns["rows"]), from_limbs(columns["totals"])
@@ -161,9 +167,18 @@ class Driver:
             parts = {"mean": self.scaling.mean, "scale": self.scaling.scale}
             self._keep(kept_scaling(self.folder), {name: torch.from_numpy(part) for name, part in parts.items()})
         self.spec = replace(self.spec, scaling=self.scaling)
-        self.fleet.prepare(self.spec)
+        self._prepare()
         self.seconds["standardise"] += time.perf_counter() - began
         return self.scaling
+
+    def _prepare(self) -> None:
+        """Get the actors ready; phones whose rows can't be read stay out of the whole run, if they are not too many."""
+        found = self.fleet.prepare(self.spec).lost
+        lost = {lost.phone: lost.why for lost in sorted(found, key=lambda lost: lost.phone)}
+        said = left_out(lost, self.experiment.fleet.max_lost_phones, self.fleet.dataset.phones)
+        if said and not self.unreadable:
+            self.fleet.say(said)
+        self.unreadable = lost
 
     def run(
         self,
@@ -213,7 +228,7 @@ class Driver:
             gathered = self.fleet.visit(Visit(self.cohort), arrays, number)
         else:
             gathered = self.fleet.ask(Train(self.cohort), arrays, number)
-        self._refuse_losses(gathered, number)
+        refuse_losses(self.experiment, self.spec.run, number, gathered.lost, self.unreadable)
         server = self._step(state.server, gathered)
         seconds = time.perf_counter() - began
         phones, seen = int(gathered.sums.get("phones", 0)), int(gathered.sums.get("seen", 0))
@@ -268,17 +283,6 @@ class Driver:
         if not torch.isfinite(stepped.weights).all():
             raise RunFailed("the server's step made weights that are not finite; lower federation.server_learning_rate")
         return stepped
-
-    def _refuse_losses(self, gathered: Gathered, number: int) -> None:
-        if len(gathered.lost) > self.experiment.fleet.max_lost_phones:
-            first = min(gathered.lost, key=lambda lost: lost.phone)
-            rate = self.experiment.learning.learning_rate
-            raise PhonesLost(
-                f"round {number} lost {len(gathered.lost)} phones, more than fleet.max_lost_phones "
-                f"({self.experiment.fleet.max_lost_phones}); phone {first.phone} first: {first.why}.\n"
-                f"    mend: lower learning.learning_rate ({rate:g})\n"
-                f"    look: fedray replay {self.spec.run} --phone {first.phone} --round {number}"
-            )
 
     def _tell(self, hooks: list[Hook], done: Round, rounds: int, measured: Mapping[str, float]) -> bool:
         """Record a round's metrics, tell all hooks, record theirs; whether one of them wants to stop."""
@@ -337,6 +341,7 @@ def run_spec(
         mapped_folder=str(experiment.home.absolute() / "mapped"),
         program=program,
         compiled_folder=str(compiled_folder(experiment)),
+        max_lost_phones=experiment.fleet.max_lost_phones,
     )
 
 

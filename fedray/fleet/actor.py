@@ -10,6 +10,7 @@ from fedray.fleet.messages import Answer, Arrays, Order, RunSpec
 
 if TYPE_CHECKING:
     from fedray.data.shards import Dataset
+    from fedray.fleet.starting import NodeMemory
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -33,5 +34,8 @@ class PhoneActor:
         """See `Phones.perform`."""
         return self.phones.perform(order, shared)
 
-    def ready(self) -> None:
-        """Returns once the actor has started."""
+    def ready(self) -> NodeMemory:
+        """Returns once the actor has started: what memory its node has left."""
+        from fedray.fleet.starting import node_memory
+
+        return node_memory()

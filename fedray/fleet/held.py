@@ -43,7 +43,7 @@ def held(keeping: Keeping, source: RowSource, scaling: Scaling, ids: Int64, devi
         keeping: Which way.
         source: Where the rows come from.
         scaling: Of their features.
-        ids: All phones of the actor, one after another.
+        ids: All phones of the actor that can be read, rising.
         device: Where they are trained and scored.
         folder: For `mapped`, where the file is.
     """
@@ -118,7 +118,7 @@ class Mapped:
             yield self._shard(file, piece)
 
     def _shard(self, file: _RowFile, ids: Int64) -> Shard:
-        records, offsets = file.read(ids - self._ids[0])
+        records, offsets = file.read(np.searchsorted(self._ids, ids))
         width = len(self._source.features)
         features, targets = blank(width, len(records))
         features[:, :-1] = records[:, :width].T

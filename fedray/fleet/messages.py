@@ -47,6 +47,7 @@ class RunSpec:
         mapped_folder: For `mapped`, where the files are.
         program: The local round as recorded, if it is compiled.
         compiled_folder: Where compiled programs are kept.
+        max_lost_phones: So many may drop out; with any, those whose rows can't be read are looked for.
     """
 
     run: str
@@ -65,6 +66,7 @@ class RunSpec:
     mapped_folder: str
     program: AnyProgram | None
     compiled_folder: str
+    max_lost_phones: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Lost:
-    """A phone whose update was dropped."""
+    """A phone whose update was dropped, or whose rows can't be read; `why` names a place and no value."""
 
     phone: int
     why: str

@@ -26,6 +26,7 @@ class Node:
         cpus: That actors may use.
         memory_bytes: That actors may use.
         gpus: That actors may use.
+        actor_bytes: What an actor takes.
     """
 
     id: str
@@ -33,11 +34,12 @@ class Node:
     cpus: float
     memory_bytes: int
     gpus: float = 0.0
+    actor_bytes: int = ACTOR_BYTES
 
     @property
     def fits(self) -> int:
         """Actors that its memory holds, at least 1."""
-        return max(1, self.memory_bytes // ACTOR_BYTES)
+        return max(1, self.memory_bytes // self.actor_bytes)
 
     @property
     def seats(self) -> int:

@@ -41,6 +41,7 @@ from fedray.fleet.messages import (
 )
 from fedray.fleet.rows import RowSource, phones_a_piece
 from fedray.fleet.shard import Shard
+from fedray.fleet.unreadable import Looked
 from fedray.learning import metrics, models, scoring, task
 from fedray.learning.standardise import Scaling
 from fedray.strategies.registry import strategy
@@ -65,6 +66,7 @@ class Phones:
         self.ids = np.arange(first, last, dtype=np.int64)
         self.dataset, self.reader = dataset, reader_of(dataset)
         self.run: PreparedRun | None = None
+        self._looked: Looked | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a shard never leaves the actor that holds it")
@@ -97,14 +99,25 @@ class Phones:
     def _prepare(self, spec: RunSpec) -> dict[str, Any]:
         known = self.run.held if self.run is not None and self.run.sees_like(spec) else None
         self.run = None  # rows that another run saw otherwise go before they are read anew
-        self.run = PreparedRun.of(spec, self.dataset, self.reader, self.ids, known)
-        return {}
+        source = source_of(spec, self.dataset, self.reader)
+        self._looked = self._looked if self._looked and self._looked.serves(spec) else Looked.at(spec, source, self.ids)
+        lost = self._looked.lost
+        source = replace(source, left_out=np.array([phone.phone for phone in lost], dtype=np.int64))
+        self.run = PreparedRun.of(spec, source, (self.first, self.last), lost, known)
+        return {"lost": lost}
 
     def opened(self, spec: RunSpec) -> tuple[PreparedRun, Shard]:
-        """For replay, which works on the phones in its own process: the run as prepared, and all training rows."""
+        """For replay, which works on the phones in its own process: the run as prepared, and all training rows.
+
+        Raises:
+            BadRow: If the last phone can't be read.
+        """
         self._prepare(replace(spec, shards="resident"))
         run = self._needed()
-        (shard,) = run.held.shards("train", self.ids)
+        if self.last - 1 not in run.ids:
+            for split in self.dataset.rows:
+                run.source.read(self.ids[-1:], split)
+        (shard,) = run.held.shards("train", run.ids)
         return run, shard
 
     def _perform(self, order: Order, shared: RunSpec | Arrays) -> dict[str, Any]:
@@ -116,9 +129,9 @@ class Phones:
             raise LookupError("this run has not been prepared here")
         match order.work:
             case AddUpColumns():
-                return {"sums": run.source.column_sums(self.ids)}
+                return {"sums": run.source.column_sums(run.ids)}
             case AddUpSquares():
-                return {"sums": run.source.square_sums(self.ids, arrays["mean"])}
+                return {"sums": run.source.square_sums(run.ids, arrays["mean"])}
             case Train(cohort):
                 return self._train(run, order.round, cohort.members(order.round, self.first, self.last), arrays)
             case Visit(cohort):
@@ -134,7 +147,8 @@ class Phones:
 
     def _train(self, run: PreparedRun, round_number: int, members: Int64, arrays: Arrays) -> dict[str, Any]:
         total: Sums = {}
-        lost: list[Lost] = []
+        lost = run.lost_of(members)
+        members = run.readable(members)
         vectors = run.memory.before(round_number)
         start = _broadcast(round_number, arrays, run.device)
         for shard in run.held.shards("train", members):
@@ -148,7 +162,8 @@ class Phones:
 
     def _visit(self, run: PreparedRun, round_number: int, members: Int64, arrays: Arrays) -> dict[str, Any]:
         total: Sums = {}
-        lost: list[Lost] = []
+        lost = run.lost_of(members)
+        members = run.readable(members)
         start = _broadcast(round_number, arrays, run.device)
         for shard in run.held.shards("train", members):
             weights, sums, dropped = run.local_round.visit(shard, _of(shard, members), start)
@@ -161,7 +176,7 @@ class Phones:
         total: Sums = {}
         weights = weights.to(run.device)
         step = phones_a_piece(run.spec.longest[split])
-        for shard in run.held.shards(split, self.ids):
+        for shard in run.held.shards(split, run.ids):
             for first in range(0, len(shard.ids), step):
                 total = merged(total, _scored(run, shard, first, min(first + step, len(shard.ids)), split, weights))
         return total
@@ -185,22 +200,35 @@ class PreparedRun:
     device: str
     source: RowSource
     held: Held
+    ids: Int64
+    lost: tuple[Lost, ...]
 
     @classmethod
     def of(
-        cls, spec: RunSpec, dataset: Dataset, reader: ShardReader, ids: Int64, known: Held | None = None
+        cls,
+        spec: RunSpec,
+        source: RowSource,
+        bounds: tuple[int, int],
+        lost: tuple[Lost, ...] = (),
+        known: Held | None = None,
     ) -> PreparedRun:
-        """Build it for some phones; `known` are rows that were read before and still serve."""
+        """Build it for some phones.
+
+        Args:
+            spec: Of the run.
+            source: Of its rows.
+            bounds: First id, and id after the last.
+            lost: Those of them that can't be read.
+            known: Rows that were read before and still serve.
+        """
         network = build_network(spec)
         chosen = strategy(spec.federation.strategy, spec.federation.own_knobs())
         device = chosen_device(spec.learning.device)
         width = chosen.memory * len(models.flat_weights(network))
         loss = task.loss(spec.task.loss)
         features = spec.task.features
-        time = dataset.time if spec.days else None
-        source = RowSource(dataset, reader, features, task.target(spec.task.target), time)
         scaling = spec.scaling or Scaling.none(len(features))
-        first, last = int(ids[0]), int(ids[-1]) + 1
+        ids = np.setdiff1d(np.arange(*bounds, dtype=np.int64), source.left_out, assume_unique=True)
         local_round = LocalRound(
             network, len(features), loss, spec.learning, spec.federation, chosen, spec.seed, spec.total_weight
         )
@@ -212,22 +240,39 @@ class PreparedRun:
             loss=loss,
             metrics=metrics.metrics_for(spec.task.loss, spec.task.metrics),
             local_round=local_round,
-            memory=Memory(spec.memory_folder, first, last, width, spec.memory_kept_every),
+            memory=Memory(spec.memory_folder, *bounds, width, spec.memory_kept_every),
             device=device,
             source=source,
             held=known or held(spec.shards, source, scaling, ids, device, Path(spec.mapped_folder)),
+            ids=ids,
+            lost=lost,
         )
+
+    def readable(self, members: Int64) -> Int64:
+        """Those members of a cohort whose rows can be read."""
+        return np.setdiff1d(members, self.source.left_out, assume_unique=True)
+
+    def lost_of(self, members: Int64) -> list[Lost]:
+        """The other members."""
+        return [lost for lost in self.lost if lost.phone in members]
 
     def sees_like(self, spec: RunSpec) -> bool:
         """The rows of this run, as its network sees them, are those that another one needs."""
         mine, other = (
-            (run.task.features, run.task.target, run.days, run.shards, run.learning.device) for run in (self.spec, spec)
+            (run.task.features, run.task.target, run.days, run.shards, run.learning.device, run.max_lost_phones)
+            for run in (self.spec, spec)
         )
         scalings = [
             None if run.scaling is None else (run.scaling.mean.tobytes(), run.scaling.scale.tobytes())
             for run in (self.spec, spec)
         ]
         return mine == other and scalings[0] == scalings[1]
+
+
+def source_of(spec: RunSpec, dataset: Dataset, reader: ShardReader) -> RowSource:
+    """Where a run's rows come from."""
+    time = dataset.time if spec.days else None
+    return RowSource(dataset, reader, spec.task.features, task.target(spec.task.target), time)
 
 
 def build_network(spec: RunSpec) -> nn.Module:

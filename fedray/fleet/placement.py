@@ -11,6 +11,15 @@ ACTOR_BYTES = 225 * MIB
 """One actor with torch and a trained model, its own memory (PSS), measured: 204 MiB among 32, 222 among two, which
 share libraries with fewer; see docs/phones.md."""
 
+LIGHT_ACTOR_BYTES = 40 * MIB
+"""The same with `fleet.light_workers`, measured; see docs/phones.md."""
+
+ZYGOTE_BYTES = 150 * MIB
+"""The process that they are forked from, with what they share, once a node."""
+
+GROWTH_BYTES = 25 * MIB
+"""What an actor takes of either when it reads its rows and trains, beyond what it has taken when it has started."""
+
 CLUSTER_BYTES = 360 * MIB
 """What a local Ray cluster takes by itself."""
 

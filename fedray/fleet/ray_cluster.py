@@ -11,7 +11,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 # Ray reads these when it is imported. Under `uv run` it would ship the working folder to every worker; usage statistics
@@ -24,6 +24,7 @@ logging.getLogger("ray.widgets").setLevel(logging.ERROR)
 import ray
 
 from fedray.errors import Problem, UserMistake
+from fedray.fleet.light_workers import launching
 from fedray.fleet.nodes import Node
 
 
@@ -43,6 +44,11 @@ def _node(found: dict[str, Any], shared_address: bool) -> Node:
         memory_bytes=int(resources.get("memory", 0)),
         gpus=resources.get("GPU", 0.0),
     )
+
+
+def is_local(address: str | None) -> bool:
+    """Whether an address means a cluster that is started here."""
+    return address in (None, "", "local")
 
 
 def _refuse_silence(address: str) -> None:
@@ -70,18 +76,19 @@ def _sigterm_kept() -> Iterator[None]:
 
 
 @_sigterm_kept()
-def connect(address: str | None, object_store_bytes: int) -> None:
+def connect(address: str | None, object_store_bytes: int, launched: bool = False) -> None:
     """Join a cluster, or start a local one without a dashboard.
 
     Args:
         address: Of a cluster to join; None or `local` starts one.
         object_store_bytes: Of a local cluster.
+        launched: Have a local cluster fork its workers.
 
     Raises:
         UserMistake: If no cluster answers there.
     """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address and address != "local":
+    if address and not is_local(address):
         _refuse_silence(address)
         try:
             ray.init(address=address, **quiet)
@@ -91,10 +98,12 @@ def connect(address: str | None, object_store_bytes: int) -> None:
                 Problem("fleet.address", repr(address), "must be a Ray cluster that answers", why)
             ) from error
         return
-    ray.init(
-        address="local",
-        num_cpus=os.cpu_count(),
-        include_dashboard=False,
-        object_store_memory=object_store_bytes,
-        **quiet,
-    )
+    with launching.as_rays_python() if launched else nullcontext():
+        ray.init(
+            address="local",
+            num_cpus=os.cpu_count(),
+            include_dashboard=False,
+            object_store_memory=object_store_bytes,
+            _system_config=launching.SYSTEM_CONFIG if launched else None,
+            **quiet,
+        )

@@ -11,24 +11,28 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from fedray.fleet.ray_cluster import alive_nodes, connect  # sets Ray's environment before Ray is imported
+from fedray.fleet.ray_cluster import alive_nodes, connect, is_local  # sets Ray's environment before Ray is imported
 
 # isort: split
+import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fedray.data.shards import Dataset
 from fedray.errors import RunFailed
-from fedray.fleet.calls import DEATHS, GATHERED_AT_ONCE, Calls, each_death_once, ready
+from fedray.fleet.calls import DEATHS, Calls, each_death_once, ready
 from fedray.fleet.engine import OnStarted
 from fedray.fleet.events import AggregatorLost, Died, Event, Moved, NodeLost
 from fedray.fleet.growing import Reserved, reserve
+from fedray.fleet.light_workers import launching
 from fedray.fleet.messages import Answer, Order, Visit
 from fedray.fleet.nodes import Node, choose, for_actors, moves, spread
-from fedray.fleet.placement import MIB, Placement
+from fedray.fleet.placement import ACTOR_BYTES, LIGHT_ACTOR_BYTES, MIB, Placement
 from fedray.fleet.relays import AggregatorGone, Relays
+from fedray.fleet.starting import NodeMemory, Waves, refuse_plain
 
 WAIT_FOR_NODES = 600.0
 """Seconds to wait for another node when the last one with CPUs is gone: a cluster that scales starts one in minutes."""
@@ -44,8 +48,9 @@ class RayEngine:
         gpus_per_actor: GPUs (or a share of one) for each.
         object_store_bytes: Of a local cluster.
         deadline: Seconds that an actor may take over one order.
+        light_workers: Fork actors' processes from one that has imported everything, where that works.
         cpus: To ask a cluster for, and to wait for; None: those that are there.
-        say: Told in one line that it waits.
+        say: Told in one line that it waits, or where light workers were asked for and don't work.
     """
 
     def __init__(
@@ -54,13 +59,19 @@ class RayEngine:
         gpus_per_actor: float,
         object_store_bytes: int = 256 * MIB,
         deadline: float = 3600.0,
+        light_workers: bool = False,
         cpus: int | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        self.gpus_per_actor = gpus_per_actor
+        self.gpus_per_actor, self.object_store_bytes = gpus_per_actor, object_store_bytes
+        self.say = say
         self.started_cluster = not ray.is_initialized()
+        address = address or os.environ.get("RAY_ADDRESS")
+        self._light = light_workers and not launching.impossible()
+        self._unlit = launching.impossible() if light_workers else ""
+        self._launched = self._light and self.started_cluster and is_local(address) and launching.launchable()
         if self.started_cluster:
-            connect(address or os.environ.get("RAY_ADDRESS"), object_store_bytes)
+            connect(address, object_store_bytes, self._launched)
         self._actors: list[Any] = []
         self._where: list[str] = []
         self._held: Counter[str] = Counter()
@@ -102,35 +113,68 @@ class RayEngine:
 
         Raises:
             RunFailed: If one dies while it starts, but for the loss of its node.
+            WouldNotFit: If a machine would swap.
         """
+        self._worker = self._chosen_worker(placement.actors)
         self._ranges, self._dataset = placement.ranges, ray.put(dataset)
         self._where = spread(placement.actors, self._nodes, self.gpus_per_actor)
         self._held = Counter(self._where)
-        self._actors = [self._actor(number) for number in range(placement.actors)]
-        waiting = {actor.ready.remote(): number for number, actor in enumerate(self._actors)}
-        while waiting:
-            done, _ = ray.wait(list(waiting), num_returns=min(GATHERED_AT_ONCE, len(waiting)), timeout=1.0)
+        self._actors = [None] * placement.actors
+        waves, waiting = Waves(self._where, self.cpus, self._light), dict[Any, int]()
+        while waiting or not waves.over:
+            for number in waves.next(len(waiting)):
+                self._actors[number] = self._actor(number)
+                waiting[self._actors[number].ready.remote()] = number
+            done, _ = ray.wait(list(waiting), num_returns=-(-len(waiting) // 4), timeout=1.0)
             for reference in done:
                 number = waiting.pop(reference)
-                if not self._started(reference, number):
+                if memory := self._started(reference, number):
+                    waves.started(memory, len(waiting))
+                else:
                     self._seat(number, elsewhere=False)
                     waiting[self._actors[number].ready.remote()] = number
-            on_started(len(self._actors) - len(waiting), len(self._actors))
+            on_started(sum(actor is not None for actor in self._actors) - len(waiting), placement.actors)
 
-    def _started(self, reference: Any, number: int) -> bool:
-        """Whether an actor is there; not if its node went."""
+    def _started(self, reference: Any, number: int) -> NodeMemory | None:
+        """What an actor that is there says of its node; None if its node went."""
         try:
-            ray.get(reference)
+            memory: NodeMemory = ray.get(reference)
         except DEATHS as error:
             if self._where[number] not in self._alive():
-                return False
+                return None
             # An actor reads no row before its first order, so what it says here may be told.
             said = str(error).strip().splitlines()[-1]
             raise RunFailed(
                 f"an actor died while it started: {said}\n"
                 "    mend: if memory ran out, fewer actors help: raise fleet.phones_per_actor"
             ) from error
-        return True
+        return memory
+
+    def _chosen_worker(self, actors: int) -> dict[str, Any]:
+        """Options of actors: for light workers where they were asked for and work, else none, and a line that says so.
+
+        Raises:
+            WouldNotFit: If plain workers have to do, and there is no memory for them.
+        """
+        from fedray.fleet.light_workers.probe import why_not
+
+        options = {} if self._launched else launching.by_runtime_env()
+        why = self._unlit or (why_not(options) if self._light else "")
+        if self._light and not why:
+            return options
+        if why:
+            self._make_plain(actors, why)
+        return {}
+
+    def _make_plain(self, actors: int, why: str) -> None:
+        self.say(f"phone actors are plain worker processes, since light ones don't work here: {why}")
+        self._light = False
+        if self._launched:
+            self._launched = False
+            ray.shutdown()
+            connect("local", self.object_store_bytes)
+        self._alive()
+        refuse_plain(actors, psutil.virtual_memory().available if self.started_cluster else self.memory_bytes)
 
     def _actor(self, number: int) -> Any:
         from fedray.fleet.actor import PhoneActor
@@ -139,6 +183,7 @@ class RayEngine:
         placed = actor_class.options(
             num_cpus=0,
             num_gpus=self.gpus_per_actor or None,
+            **self._worker,
             scheduling_strategy=NodeAffinitySchedulingStrategy(self._where[number], soft=False),
         )
         return placed.remote(number, *self._ranges[number], self._dataset)
@@ -200,7 +245,7 @@ class RayEngine:
         """End all actors, and the cluster if it was started here."""
         try:
             self._relays.stop()
-            for actor in self._actors:
+            for actor in filter(None, self._actors):  # not all have begun if starting was given up
                 with suppress(ray.exceptions.RayError):
                     ray.kill(actor)
         finally:
@@ -270,7 +315,8 @@ class RayEngine:
 
     def _alive(self) -> set[str]:
         """Look at the cluster; the ids of the nodes that may hold actors and are alive."""
-        alive = alive_nodes()
+        takes = LIGHT_ACTOR_BYTES if self._light else ACTOR_BYTES
+        alive = [replace(node, actor_bytes=takes) for node in alive_nodes()]
         self._names |= {node.id: node.name for node in alive}
         self._nodes = for_actors(alive, self.gpus_per_actor)
         return {node.id for node in self._nodes}

@@ -21,7 +21,7 @@ from fedray.config import OutbreakData
 from fedray.data.shards import Dataset, prepare
 from fedray.errors import BadRow, RunFailed
 from fedray.federation.driver import run_spec
-from fedray.fleet.events import Died
+from fedray.fleet.events import AggregatorLost, Died, Hung, Moved, NodeLost
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.gathering import MOST_REPLACEMENTS
 from fedray.fleet.messages import AddUpColumns, Answer, Failure, Lost, Order, Prepare, Report, Train
@@ -229,6 +229,16 @@ def prepared(actor: int) -> Any:
     return answer
 
 
+def added_up(value: int, behind: int = 0) -> Any:
+    """The report of both actors as one; of orders so many behind for actor 0."""
+
+    def answer(orders: list[tuple[int, Order]]) -> Report:
+        both = [report(actor, 0)(orders).attempt for actor in (0, 1)]
+        return Report("run", 1, both[0] - behind, 0, {"rows": np.array(value)}, others=((1, both[1]),))
+
+    return answer
+
+
 class TestAnswers:
     """What counts is the answer to the latest attempt, once, whatever else arrives."""
 
@@ -274,6 +284,80 @@ class TestAnswers:
         with pytest.raises(RunFailed, match=r"actor 0 \(phones 0 to 4\) died .* 4 times .* fleet.phones_per_actor"):
             fleet.ask(AddUpColumns(), {})
         assert len(self.engine.replaced) == len(self.said) == MOST_REPLACEMENTS
+
+    def test_an_actor_that_hangs_is_replaced_and_then_ends_the_run(
+        self, small_outbreak: Dataset, tmp_path: Path
+    ) -> None:
+        fleet = self.fleet(small_outbreak, tmp_path, [[Hung(1, 7.4)], [report(0, 3)], [prepared(1), report(1, 4)]])
+        assert fleet.ask(AddUpColumns(), {}, 2).sums["rows"] == 7
+        assert self.said == [
+            "actor 1 (phones 5 to 8) did not answer in round 2 for 7 s (fleet.deadline); killed and started again, its "
+            "order repeated"
+        ]
+        self.engine.script.extend([[Hung(1, 7.4)]] * (MOST_REPLACEMENTS + 1))
+        with pytest.raises(RunFailed, match=r"actor 1 .* 4 times in this round.* raise fleet.deadline"):
+            fleet.ask(AddUpColumns(), {}, 3)
+        assert self.engine.elsewhere == [False, False, True, True]  # once more where it was, then on another node
+
+    def test_the_loss_of_nodes_counts_against_no_actor(self, small_outbreak: Dataset, tmp_path: Path) -> None:
+        losses = [[NodeLost(f"10.0.0.{node}", (0, 1))] for node in range(2 * MOST_REPLACEMENTS)]
+        ends = [[Died(0, "ActorUnavailableError")] for _ in losses]  # before the node was known to be gone
+        script = [event for pair in zip(ends, losses, strict=True) for event in pair]
+        fleet = self.fleet(small_outbreak, tmp_path, [*script, [report(0, 3), report(1, 4)]])
+        assert fleet.ask(AddUpColumns(), {}, 5).sums["rows"] == 7
+        assert self.engine.replaced == [0, 0, 1] * (2 * MOST_REPLACEMENTS)
+        assert self.said[1] == (
+            "node 10.0.0.0 was lost in round 5, and with it actors 0 to 1 (phones 0 to 8); started again on other "
+            "nodes, what they were asked repeated"
+        )
+
+    def test_who_had_answered_before_its_node_went_is_not_asked_again(
+        self, small_outbreak: Dataset, tmp_path: Path
+    ) -> None:
+        script = [[report(0, 3), NodeLost("10.0.0.1", (0, 1))], [report(0, 1000), report(1, 4)]]
+        fleet = self.fleet(small_outbreak, tmp_path, script)
+        assert fleet.ask(AddUpColumns(), {}).sums["rows"] == 7
+        assert self.engine.replaced == [0, 1]
+
+    def test_a_report_for_several_counts_if_all_of_it_is_awaited(self, small_outbreak: Dataset, tmp_path: Path) -> None:
+        fleet = self.fleet(small_outbreak, tmp_path, [[added_up(7)]])
+        found = fleet.ask(AddUpColumns(), {})
+        assert found.sums["rows"] == 7
+        assert found.bytes_in > 100
+
+    def test_a_sum_with_a_late_part_is_asked_for_again(self, small_outbreak: Dataset, tmp_path: Path) -> None:
+        script = [[Died(0, "ActorDiedError"), added_up(1000, behind=2)], [prepared(0), report(0, 3)], [report(1, 4)]]
+        fleet = self.fleet(small_outbreak, tmp_path, script)
+        assert fleet.ask(AddUpColumns(), {}).sums["rows"] == 7
+        assert [actor for actor, order in self.engine.orders[-4:] if order.work == AddUpColumns()] == [1, 0, 1]
+
+    def test_the_loss_of_an_aggregator_repeats_orders_and_replaces_nobody(
+        self, small_outbreak: Dataset, tmp_path: Path
+    ) -> None:
+        lost = AggregatorLost("10.0.0.1", (0, 1), "ActorDiedError")
+        fleet = self.fleet(small_outbreak, tmp_path, [[report(0, 3), lost], [report(1, 1000, behind=1), report(1, 4)]])
+        assert fleet.ask(AddUpColumns(), {}, 1).sums["rows"] == 7
+        assert self.engine.replaced == []
+        assert self.said == [
+            "the aggregator of node 10.0.0.1 was lost in round 1 (ActorDiedError); started again, the orders of actor "
+            "1 (phones 5 to 8) repeated"
+        ]
+        self.engine.script.extend([[lost]] * (MOST_REPLACEMENTS + 1))
+        with pytest.raises(RunFailed, match=r"aggregator of node 10.0.0.1 .* 4 times"):
+            fleet.ask(AddUpColumns(), {}, 2)
+
+    def test_before_a_round_actors_of_a_lost_node_come_back_and_others_move(
+        self, small_outbreak: Dataset, tmp_path: Path
+    ) -> None:
+        fleet = self.fleet(small_outbreak, tmp_path, [[prepared(1)], [prepared(0), prepared(1)]])
+        self.engine.changes.extend([[NodeLost("10.0.0.2", (1,))], [Moved(0, "10.0.0.3"), Moved(1, "10.0.0.3")]])
+        for number in (4, 5, 6):
+            fleet.settle(number)
+        assert self.engine.replaced == [1]
+        assert not self.engine.script  # all were prepared before anything else was asked
+        assert self.said[1:] == [
+            "actors 0 to 1 (phones 0 to 8) moved before round 5 to node 10.0.0.3, which has more room"
+        ]
 
     def test_an_unprepared_fleet_says_so(self, small_outbreak: Dataset) -> None:
         with pytest.raises(RunFailed, match="has not been prepared"):

@@ -50,12 +50,13 @@ def fleet_of(
     phones_per_actor: int | Literal["auto"],
     engine: str = "inline",
     said: list[str] | None = None,
+    deadline: float = 3600.0,
 ) -> Iterator[Fleet]:
-    """A started fleet; for `ray`, on the cluster of this session."""
+    """A started fleet; for `ray`, on the cluster that this process is connected to."""
     if engine == "ray":
         from fedray.fleet.ray_engine import RayEngine
 
-        made: Any = RayEngine(None, 0)
+        made: Any = RayEngine(None, 0, deadline=deadline)
     else:
         made = InlineEngine()
     say = (lambda line: None) if said is None else said.append

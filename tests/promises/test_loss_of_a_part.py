@@ -113,3 +113,24 @@ def test_the_fleet_still_serves_after_that(fleet: Fleet, small_outbreak: Dataset
     with fleet_of(small_outbreak, 9) as alone:
         expected = trained(alone, experiment(), tmp_path / "alone")
     assert trained(fleet, experiment(), tmp_path / "after", run="after").sha256 == expected.sha256
+
+
+@pytest.mark.parametrize("strategy", ["scaffold", "sequential"])
+def test_an_actor_that_hangs_is_replaced_by_its_deadline_and_changes_no_bit(
+    strategy: str, ray_cluster: str, small_outbreak: Dataset, tmp_path: Path
+) -> None:
+    asked = experiment(federation__strategy=strategy, federation__participation=0.7)
+    with fleet_of(small_outbreak, 9) as alone:
+        undisturbed = trained(alone, asked, tmp_path / "alone")
+    said: list[str] = []
+    with fleet_of(small_outbreak, 5, "ray", said, deadline=8.0) as fleet:
+        victim = process_of(fleet, 1)
+        disturbed = trained(
+            fleet, asked, tmp_path / "hung",
+            hooks=[lambda context: os.kill(victim, signal.SIGSTOP) if context.round == 1 else None],
+        )  # fmt: skip
+        assert process_of(fleet, 1) != victim
+    wait_until(lambda: not Path(f"/proc/{victim}").exists(), 20, "the end of a process that hung")
+    assert "actor 1 (phones 5 to 8) did not answer in round 2 for 8 s (fleet.deadline); killed" in said[0]
+    assert disturbed.sha256 == undisturbed.sha256
+    assert disturbed.metrics == undisturbed.metrics

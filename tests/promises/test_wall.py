@@ -30,6 +30,11 @@ from fedray.learning.task import target
 REPORT = {"run", "round", "attempt", "actor", "sums", "lost", "weights", "others"}
 FAILURE = {"run", "round", "attempt", "actor", "kind", "file", "column", "row", "expected"}
 WHOLE_NUMBERS = {"round", "attempt", "actor", "row"}
+LOST = re.compile(
+    r"what it sent \(update\) is not finite or larger than 128"
+    r"|train-00000\.parquet, column phone, day, temperature, row 68: the derived target is not finite"
+)
+"""Fixed words and a place."""
 SENSORS = ("temperature", "distance")
 
 
@@ -47,8 +52,9 @@ def check_listed(answer: Answer) -> None:
             assert type(name) is str
             assert np.asarray(units).dtype == np.int64, name
         for lost in answer.lost:
-            assert vars(lost) == {"phone": lost.phone, "why": "what it sent (update) is not finite or larger than 128"}
-            assert type(lost) is Lost
+            assert (type(lost), set(vars(lost)), type(lost.phone)) == (Lost, {"phone", "why"}, int)
+            assert LOST.fullmatch(lost.why), lost.why
+        assert all(type(number) is int for other in answer.others for number in other)
         assert answer.weights is None or (answer.weights.dtype, answer.weights.ndim) == (np.float32, 1)
 
 
@@ -160,6 +166,20 @@ def test_a_failure_says_its_place_and_no_value(
     assert b"SECRET" not in b"".join(tapped.engine.wire)
     check_no_row([*tapped.engine.wire, bytes(1000)], small_outbreak)
     assert [trace for trace in traces(small_outbreak)[3::4] if trace.decode() in written] == []
+
+
+def test_a_phone_that_cannot_be_read_is_named_by_a_place_and_no_value(
+    tapped: Any, small_outbreak: Dataset, tmp_path: Path
+) -> None:
+    seen: list[Answer] = []
+    tapped.taps[:] = [seen.append]
+    tapped.engine.wire.clear()
+    asked = experiment(task__target=own_parts.UNDEFINED_ONCE, fleet__max_lost_phones=1)
+    trained(tapped, asked, tmp_path, run="unreadable")
+    for answer in seen:
+        check_listed(answer)
+    assert {lost.phone for answer in seen if isinstance(answer, Report) for lost in answer.lost} == {5}
+    check_no_row(tapped.engine.wire, small_outbreak)
 
 
 def node_logs() -> str:

@@ -1,0 +1,54 @@
+"""Phones that drop out: how many may, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+
+from fedray.config import Experiment
+from fedray.errors import PhonesLost
+from fedray.fleet.messages import Lost
+
+SHOWN = 5
+"""Phones that a line names; the result names all."""
+
+
+def left_out(lost: Mapping[int, str], most: int, phones: int) -> str:
+    """A line on phones that stay out of a whole run, since their rows can't be read; empty if there are none.
+
+    Args:
+        lost: Where each one's first bad row is, by phone.
+        most: That may drop out.
+        phones: Of the fleet.
+
+    Raises:
+        PhonesLost: If they are more than that, or everybody.
+    """
+    if not lost:
+        return ""
+    shown = ", ".join(f"phone {phone} ({why})" for phone, why in list(lost.items())[:SHOWN])
+    shown += ", ..." if len(lost) > SHOWN else ""
+    if len(lost) > most or len(lost) == phones:
+        raise PhonesLost(
+            f"the rows of {len(lost)} phones or more can't be read; fleet.max_lost_phones is {most}, of {phones} "
+            f"phones: {shown}.\n    mend: mend these rows, or leave them out, in the data that shards are made of"
+        )
+    return f"{len(lost)} of {phones} phones can't be read and stay out of the run: {shown}"
+
+
+def refuse_losses(
+    experiment: Experiment, run: str, number: int, lost: Sequence[Lost], unreadable: Container[int]
+) -> None:
+    """Raise if more phones dropped out of a round than may, those that can't be read among them.
+
+    Raises:
+        PhonesLost: With the first phone that was lost in training, the rate to lower, and how to look at it.
+    """
+    if len(lost) <= experiment.fleet.max_lost_phones:
+        return
+    first = min((each for each in lost if each.phone not in unreadable), key=lambda each: each.phone)
+    raise PhonesLost(
+        f"round {number} lost {len(lost)} phones, more than fleet.max_lost_phones "
+        f"({experiment.fleet.max_lost_phones}); phone {first.phone} first: {first.why}.\n"
+        f"    mend: lower learning.learning_rate ({experiment.learning.learning_rate:g})\n"
+        f"    look: fedray replay {run} --phone {first.phone} --round {number}"
+    )

@@ -1,0 +1,96 @@
+"""Actors start in waves, so that a machine that would swap is noticed while most of them are still to come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+import ray
+
+from fedray.errors import WouldNotFit
+from fedray.fleet.placement import ACTOR_BYTES, GROWTH_BYTES
+
+LEAST_WAVE = 16
+"""Actors that start at the same time, and twice as many as there are CPUs: more only fight for them."""
+SPARE = 0.08
+"""Of a node's memory, to be left free: at 0.05 Ray begins to end actors."""
+
+
+@dataclass(frozen=True)
+class NodeMemory:
+    """Memory of the node that an actor is on.
+
+    Attributes:
+        node: Its id.
+        free: Bytes that can be had without swapping.
+        total: Bytes.
+    """
+
+    node: str
+    free: int
+    total: int
+
+
+def node_memory() -> NodeMemory:
+    """Of this node, asked in an actor."""
+    memory = psutil.virtual_memory()
+    return NodeMemory(ray.get_runtime_context().get_node_id(), memory.available, memory.total)
+
+
+class Waves:
+    """Which actors start next, and whether any more should.
+
+    Args:
+        where: The node of each actor, by id.
+        cpus: Of the cluster.
+        light: Their workers are light.
+    """
+
+    def __init__(self, where: Sequence[str], cpus: int, light: bool) -> None:
+        self.count, self.light, self.wave = len(where), light, max(LEAST_WAVE, 2 * cpus)
+        before: Counter[str] = Counter()
+        places = []
+        for actor, node in enumerate(where):
+            places.append((before[node], actor))
+            before[node] += 1
+        self._order = [actor for _, actor in sorted(places)]  # one on each node, then another one on each
+        self._there: Counter[str] = Counter()
+
+    def next(self, waiting: int) -> list[int]:
+        """The actors to start while so many are waited for."""
+        begun, self._order = self._order[: self.wave - waiting], self._order[self.wave - waiting :]
+        return begun
+
+    @property
+    def over(self) -> bool:
+        """All have begun."""
+        return not self._order
+
+    def started(self, memory: NodeMemory, waiting: int) -> None:
+        """An actor is there, and said this of its node's memory; so many others have begun.
+
+        Raises:
+            WouldNotFit: When going on would leave a node without memory.
+        """
+        self._there[memory.node] += 1
+        coming = GROWTH_BYTES * (self._there[memory.node] + waiting)  # some of them may be on other nodes
+        if not self.over and memory.free - coming < SPARE * memory.total:
+            raise WouldNotFit(
+                f"{self._there.total():,} of {self.count:,} phone actors have started, {memory.free / 2**30:.1f} GiB "
+                "of memory are free on a node, and with more of them it would swap",
+                "raise fleet.phones_per_actor" + ("" if self.light else ", or set fleet.light_workers to on"),
+            )
+
+
+def refuse_plain(actors: int, free: int) -> None:
+    """Raise WouldNotFit if there is no memory for plain workers, where a plan has counted light ones."""
+    needed = actors * ACTOR_BYTES
+    if needed > (1 - SPARE) * free:
+        most = int((1 - SPARE) * free / ACTOR_BYTES)
+        there = f"{free / 2**30:.1f} GiB are free"
+        raise WouldNotFit(
+            f"{actors:,} plain phone actors need {needed / 2**30:.1f} GiB of memory and {there}",
+            f"raise fleet.phones_per_actor, so that there are {most:,} actors or fewer",
+        )

@@ -1,0 +1,75 @@
+"""Phones whose rows can't be read: found once, before anything is added up, so that they are out of all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fedray.errors import BadRow
+from fedray.fleet.messages import Lost, RunSpec
+from fedray.fleet.rows import Int64, RowSource, phones_a_piece
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Which of an actor's phones can't be read, and for what columns that was found."""
+
+    seen: tuple[Any, ...]
+    lost: tuple[Lost, ...]
+
+    @classmethod
+    def at(cls, spec: RunSpec, source: RowSource, ids: Int64) -> Looked:
+        """Look at all rows, if any phone may drop out; else the first bad row ends the run where it is met."""
+        most = spec.max_lost_phones
+        return cls(_columns(spec), unreadable(source, ids, most) if most else ())
+
+    def serves(self, spec: RunSpec) -> bool:
+        """Whether another run would find the same."""
+        return self.seen == _columns(spec)
+
+
+def _columns(spec: RunSpec) -> tuple[Any, ...]:
+    return spec.task.features, spec.task.target, bool(spec.days), spec.max_lost_phones
+
+
+def unreadable(source: RowSource, ids: Int64, most: int) -> tuple[Lost, ...]:
+    """Those of some phones that have a row which can't be used, in either split; in order of id.
+
+    Args:
+        source: Of the rows.
+        ids: Of the phones, rising.
+        most: With more than so many the search ends, since then the run does too.
+    """
+    found: dict[int, BadRow] = {}
+    for split, rows in source.dataset.rows.items():
+        step = phones_a_piece(source.dataset.longest[split]) if rows else max(1, len(ids))
+        for first in range(0, len(ids) if rows else 0, step):
+            known = np.array(sorted(found), dtype=np.int64)
+            piece = np.setdiff1d(ids[first : first + step], known, assume_unique=True)
+            found |= _bad(replace(source, left_out=known), piece, split, most - len(found))
+            if len(found) > most:
+                break
+    return tuple(Lost(phone, _why(bad)) for phone, bad in sorted(found.items()))
+
+
+def _bad(source: RowSource, ids: Int64, split: str, most: int) -> dict[int, BadRow]:
+    """Halves what can't be read until single phones are left: some bad ones among many cost a few readings each."""
+    if not len(ids):
+        return {}
+    try:
+        source.read(ids, split)
+    except BadRow as bad:
+        if len(ids) == 1:
+            return {int(ids[0]): bad}
+        found: dict[int, BadRow] = {}
+        for half in np.array_split(ids, 2):
+            if len(found) <= most:
+                found |= _bad(source, half, split, most - len(found))
+        return found
+    return {}
+
+
+def _why(bad: BadRow) -> str:
+    return f"{bad.file}, column {bad.column}, row {bad.row}: {bad.kind}"

@@ -1,0 +1,219 @@
+"""Several nodes: each one's reports are added up there, and whatever dies, hangs or joins, the bits stay the same."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import own_parts
+import pytest
+from small_fleets import experiment, fleet_of, trained, wait_until
+from test_wall import check_listed, check_no_row
+
+from fedray.config import OutbreakData
+from fedray.data.shards import Dataset, prepare
+from fedray.errors import BadRow
+from fedray.fleet.fleet import Fleet
+from fedray.fleet.messages import Report
+
+pytestmark = pytest.mark.slow
+
+D = 561
+NODE = {"num_cpus": 2, "object_store_memory": 100 * 2**20}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without CPUs, to which tests add nodes; in place of the session's own cluster."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    patience = {
+        "health_check_initial_delay_ms": 5000,
+        "health_check_period_ms": 1000,
+        "health_check_timeout_ms": 2000,
+        "health_check_failure_threshold": 5,
+    }
+    head = {"num_cpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False, "_system_config": patience}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def nodes(cluster: Any) -> Iterator[list[Any]]:
+    """Two nodes with two CPUs each."""
+    added = [cluster.add_node(**NODE), cluster.add_node(**NODE)]
+    cluster.wait_for_nodes()
+    yield added
+    for node in [node for node in cluster.list_all_nodes() if not node.head]:
+        cluster.remove_node(node, allow_graceful=False)
+    wait_until(lambda: alive() == 1, 60, "the end of the nodes")
+
+
+def alive() -> int:
+    import ray
+
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+def process_of(handle: Any) -> int:
+    import ray
+
+    return int(ray.get(handle.__ray_call__.remote(lambda _: os.getpid())))
+
+
+def actors_of(fleet: Any, node: Any) -> list[int]:
+    return [actor for actor, where in enumerate(fleet.engine._where) if where == node.node_id]
+
+
+def after(round_number: int, what: Callable[[], Any]) -> Callable[[Any], None]:
+    """A hook that does something once."""
+
+    def hook(context: Any) -> None:
+        if context.round == round_number:
+            what()
+
+    return hook
+
+
+class Undisturbed:
+    """Runs whose bits are known from one process without Ray."""
+
+    def __init__(self, dataset: Dataset, folder: Path) -> None:
+        self.dataset, self.folder = dataset, folder
+
+    def equals(self, found: Any, strategy: str) -> None:
+        with fleet_of(self.dataset, 9) as alone:
+            expected = trained(alone, asked(strategy), self.folder / "alone")
+        assert found.sha256 == expected.sha256
+        assert found.metrics == expected.metrics
+
+
+def asked(strategy: str) -> Any:
+    return experiment(federation__strategy=strategy, federation__participation=0.7, learning__rounds=4)
+
+
+@pytest.fixture
+def undisturbed(small_outbreak: Dataset, tmp_path: Path) -> Undisturbed:
+    return Undisturbed(small_outbreak, tmp_path)
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "scaffold", "sequential"])
+def test_a_node_that_goes_and_one_that_comes_change_no_bit(
+    strategy: str, cluster: Any, nodes: list[Any], small_outbreak: Dataset, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with fleet_of(small_outbreak, 2, "ray", said) as fleet:
+        gone = actors_of(fleet, nodes[1])
+        assert (len(gone), fleet.engine.nodes) in {(2, 2), (3, 2)}
+
+        def join() -> None:
+            cluster.add_node(**NODE)
+            wait_until(lambda: alive() == 3, 60, "a node that joins")
+
+        hooks = [after(1, lambda: cluster.remove_node(nodes[1], allow_graceful=False)), after(3, join)]
+        found = trained(fleet, asked(strategy), tmp_path / "run", hooks=hooks)
+        assert sorted(fleet.engine._held[node] for node in set(fleet.engine._where)) == [2, 3]
+    lost, moved = said[-2:]
+    assert "was lost in round 2, and with it actors" in lost
+    assert "started again on other nodes" in lost
+    assert "moved before round 4 to node" in moved
+    undisturbed.equals(found, strategy)
+
+
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_an_actor_behind_an_aggregator_that_dies_or_hangs_changes_no_bit(
+    how: str, nodes: list[Any], small_outbreak: Dataset, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with fleet_of(small_outbreak, 2, "ray", said, deadline=15.0) as fleet:
+        number = actors_of(fleet, nodes[0])[1]
+        victim = process_of(fleet.engine._actors[number])
+        stop = signal.SIGKILL if how == "killed" else signal.SIGSTOP
+        found = trained(fleet, asked("scaffold"), tmp_path / "run", hooks=[after(2, lambda: os.kill(victim, stop))])
+        assert process_of(fleet.engine._actors[number]) != victim
+    assert len(said) == 1
+    assert said[0].startswith(f"actor {number} (phones {2 * number} to ")
+    assert ("died in round" if how == "killed" else "did not answer in round") in said[0]
+    undisturbed.equals(found, "scaffold")
+
+
+def test_an_aggregator_that_is_killed_changes_no_bit(
+    nodes: list[Any], small_outbreak: Dataset, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with fleet_of(small_outbreak, 2, "ray", said) as fleet:
+
+        def kill() -> None:
+            os.kill(process_of(fleet.engine._relays._aggregators[nodes[0].node_id]), signal.SIGKILL)
+
+        found = trained(fleet, asked("fedavg"), tmp_path / "run", hooks=[after(2, kill)])
+    assert len(said) == 1
+    assert said[0].startswith("the aggregator of node ")
+    undisturbed.equals(found, "fedavg")
+
+
+def test_a_failure_behind_an_aggregator_says_its_place_and_the_fleet_still_serves(
+    nodes: list[Any], small_outbreak: Dataset, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    with fleet_of(small_outbreak, 2, "ray") as fleet:
+        with pytest.raises(BadRow, match="row 68: the derived target is not finite"):
+            trained(fleet, experiment(task__target=own_parts.UNDEFINED_ONCE), tmp_path / "bad", run="bad")
+        found = trained(fleet, asked("fedavg"), tmp_path / "good", run="good")
+    undisturbed.equals(found, "fedavg")
+
+
+def test_bytes_at_the_driver_grow_with_nodes_and_not_with_actors(
+    nodes: list[Any], shared_home: Path, tmp_path: Path
+) -> None:
+    dataset = prepare(OutbreakData(people=300, days=12, phones=12), 1, shared_home)
+    found: dict[int, int] = {}
+    counted: list[int] = []
+    for held in (3, 1):  # four actors, then twelve, on two nodes
+        seen: list[Any] = []
+        open_at_once: list[int] = []
+        with fleet_of(dataset, held, "ray") as fleet:
+            watch(fleet, seen, open_at_once)
+            one = experiment(learning__rounds=1)
+            trained(fleet, one, tmp_path / str(held), hooks=[lambda context: counted.append(context.bytes_in)])
+            found[held] = counted[-1]
+            assert "torch" not in modules_of(fleet.engine._relays._aggregators.values())
+        for answer in seen:
+            check_listed(answer)
+        check_no_row([pickle.dumps(answer) for answer in seen], dataset)
+        trained_reports = [answer for answer in seen if isinstance(answer, Report) and "sum.update" in answer.sums]
+        assert [len(report.attempts) for report in trained_reports] == [6 // held, 6 // held]  # one a node
+        assert max(open_at_once) == 2  # references that the driver holds
+        assert 2 * 8 * D < found[held] < 2 * (8 * D + 1500)
+    assert abs(found[1] - found[3]) < 300  # for eight more pairs of numbers that say who is in it
+
+
+def watch(fleet: Fleet, seen: list[Any], open_at_once: list[int]) -> None:
+    """Hear what arrives, and how many references the driver waits for."""
+    fleet.taps.append(seen.append)
+    engine: Any = fleet.engine
+    answers = engine.next_answers
+
+    def next_answers() -> Any:
+        engine._relays.ship()
+        open_at_once.append(len(engine._relays.references) + len(engine._calls.references))
+        return answers()
+
+    engine.next_answers = next_answers
+
+
+def modules_of(handles: Any) -> set[str]:
+    import sys
+
+    import ray
+
+    found = ray.get([handle.__ray_call__.remote(lambda _: list(sys.modules)) for handle in handles])
+    return {name for names in found for name in names}
