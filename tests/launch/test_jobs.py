@@ -70,14 +70,14 @@ def test_a_run_with_the_users_own_module_and_its_results_fetched(head: Head, fol
 
 
 def test_the_exit_code_is_the_runs(head: Head, folder: Path) -> None:
-    (folder / "own.py").write_text(OWN + "\nimport socket\nif socket:\n    raise SystemError('only there')\n")
-    done = fedray(folder, "submit", "sent.yaml", "--address", head.address, "--set", "fleet.cpus=1", "--json")
+    wrong = ("--set", "model.name=own:Missing")  # which only the run looks for
+    done = fedray(folder, "submit", "sent.yaml", "--address", head.address, *wrong, "--json")
     said = json.loads(done.stdout)
     assert (done.returncode, said["exit_code"], said["status"]) == (2, 2, "FAILED")
-    assert "only there" in done.stderr
+    assert "error: model.name" in done.stderr
     again = fedray(folder, "follow", said["job"], "--address", head.address)
     assert again.returncode == 2
-    assert "only there" in again.stdout
+    assert "error: model.name" in again.stdout
 
 
 def test_a_mistake_in_the_experiment_is_found_before_anything_is_sent(head: Head, folder: Path) -> None:
