@@ -27,6 +27,10 @@ HEALTH = {
     # Who has lost the head waits so long for it, in seconds; by default a minute.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
+FIRST = ("nice", "-n", "-10")
+"""Hosts of the world have CPUs of their own. Here they share a few, and a head whose raylet gets none for two seconds
+because actors start elsewhere is declared dead, and all with it. Actors themselves are 15 steps nicer, by Ray."""
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -111,7 +115,7 @@ class Cluster:
         place = as_head if host is self.head else (f"--address={self.address}",)
         return subprocess.Popen(
             host.command(
-                sys.executable, "-m", "ray.scripts.scripts", "start", *place,
+                *FIRST, sys.executable, "-m", "ray.scripts.scripts", "start", *place,
                 f"--node-ip-address={host.address}",
                 f"--num-cpus={0 if host is self.head else self.cpus}",
                 f"--object-store-memory={self.store_bytes}",
