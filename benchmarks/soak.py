@@ -28,7 +28,7 @@ import yaml
 from benchmarks.hosts.cluster import Cluster
 from benchmarks.hosts.driver import Driver
 from benchmarks.hosts.faults import Fault, inflict, schedule
-from benchmarks.hosts.network import Network, status, wait_until
+from benchmarks.hosts.network import Host, Network, status, wait_until
 from benchmarks.processes import memory_bytes
 from benchmarks.record import MIB, ROOT, Place, record, show
 
@@ -117,7 +117,7 @@ class Storm:
     def __init__(self, cluster: Cluster, began: float) -> None:
         self.cluster, self.began = cluster, began
         self.done: list[dict[str, Any]] = []
-        self._repairing: Future[list[str]] | None = None
+        self._repairs: dict[str, Future[None]] = {}
 
     def now(self) -> float:
         """Seconds since the start."""
@@ -125,28 +125,24 @@ class Storm:
 
     def rage(self, faults: Sequence[Fault], every: float, driver: Driver) -> None:
         """One fault after another, while the driver lives."""
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(len(self.cluster.workers)) as pool:
             for number, fault in enumerate(faults):
                 time.sleep(max(0.0, (number + 1) * every - self.now()))
                 if driver.process.poll() is not None:
                     return
                 at = self.now()
                 self.done.append({"seconds": at, "kind": fault.kind, "did": inflict(fault, self.cluster)})
-                if self._repairing is None or self._repairing.done():
-                    self._note_repair()
-                    self._repairing = pool.submit(self.cluster.restart_dead)
-        self._note_repair()
+                for host in self.cluster.workers:
+                    if host.name not in self._repairs or self._repairs[host.name].done():
+                        self._repairs[host.name] = pool.submit(self._repair, host)
 
-    def _note_repair(self) -> None:
-        if self._repairing is None:
-            return
+    def _repair(self, host: Host) -> None:
         try:
-            started = self._repairing.result()
+            did = f"{host.name} is back" if self.cluster.restart_if_dead(host) else ""
         except RuntimeError as error:  # a fault hit a node that was just starting; the next repair tries again
-            self.done.append({"seconds": self.now(), "kind": "repair", "did": f"failed: {str(error)[-300:]}"})
-        else:
-            if started:
-                self.done.append({"seconds": self.now(), "kind": "repair", "did": f"{', '.join(started)} is back"})
+            did = f"failed: {str(error)[-300:]}"
+        if did:
+            self.done.append({"seconds": self.now(), "kind": "repair", "did": did})
 
 
 def soak(place: Place, minutes: float, every: float, seed: int) -> None:

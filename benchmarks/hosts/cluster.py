@@ -160,6 +160,14 @@ class Cluster:
         self.start(host for host in dead if host is not self.head)
         return [host.name for host in dead]
 
+    def restart_if_dead(self, host: Host) -> bool:
+        """Start Ray again on one host if it has ended there; whether it had."""
+        if self.raylet(host) is not None:
+            return False
+        host.kill()
+        self.start([host])
+        return True
+
     def actors(self, host: Host) -> list[int]:
         """Processes of phone actors on a host."""
         return sorted(pid for pid in host.pids() if _program(pid).startswith("ray::PhoneActor"))

@@ -109,7 +109,12 @@ class Trial:
             self.gate.open()
         with self.command("run", str(file)) as driver:
             if held_in:
-                wait_until(self.gate.waiting, 240, lambda: f"an actor at the gate: {driver.told()}")
+                wait_until(
+                    lambda: self.gate.waiting() or driver.process.poll() is not None,
+                    240,
+                    lambda: f"an actor at the gate: {driver.told()}",
+                )
+                assert self.gate.waiting(), driver.told()
             yield driver
 
     def alone(self, **knobs: Any) -> str:

@@ -80,7 +80,7 @@ def test_a_slow_link(trial, undisturbed):
 
 def test_a_node_is_lost_while_a_large_report_crosses_its_slow_link(trial):
     """Reports of more than 100 kB stay on their node until the driver has fetched them."""
-    wide = {"model__width": 3000, "learning__rounds": 4}
+    wide = {"model__width": 3000, "learning__learning_rate": 0.0005}
     with trial.run(held_in=3, **wide) as driver:
         victim = trial.busy_host()
         victim.link.slow()
