@@ -43,6 +43,7 @@ from fedray.fleet.messages import Order, Report, RunSpec, Train
 from fedray.fleet.placement import Placement, place
 from fedray.fleet.ray_engine import RayEngine
 from fedray.fleet.relays import Relays
+from fedray.fleet.starting import NodeMemory
 from fedray.learning.models import flat_weights
 from fedray.parts import initial_network
 
@@ -66,8 +67,9 @@ class Crowd:
         sums = {} if isinstance(shared, RunSpec) else {name: each + actor for name, each in self.report.sums.items()}
         return Report(order.run, order.round, order.attempt, actor, sums)
 
-    def ready(self, actor: int) -> None:
-        """As a phone actor says that it has started."""
+    def ready(self, actor: int) -> NodeMemory:
+        """As a phone actor says that it has started; there is room for any number of those that are no processes."""
+        return NodeMemory("here", free=2**60, total=2**30)
 
 
 @dataclass(frozen=True)

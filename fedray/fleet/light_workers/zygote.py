@@ -30,6 +30,7 @@ PRELOADED = (
     "ray._common.usage.usage_lib",
     "ray._private.arrow_serialization",
     "numpy.ctypeslib",
+    "numpy.ma",
     "pyarrow.json",
     "pydantic.v1",
     "starlette.datastructures",
