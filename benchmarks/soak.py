@@ -68,7 +68,8 @@ class Memory(threading.Thread):
     """Looks at processes again and again.
 
     Attributes:
-        samples: Seconds since the start, and MiB (PSS) of each process by name.
+        samples: Seconds since the start, and of each process by name its MiB: PSS, and `NAME_own` (USS), which doesn't
+            rise when another process that shares its libraries ends.
     """
 
     def __init__(self, pids: Mapping[str, int], began: float) -> None:
@@ -83,7 +84,9 @@ class Memory(threading.Thread):
             sample = {"seconds": round(time.monotonic() - self.began, 1)}
             for name, pid in self.pids.items():
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    sample[name] = round(memory_bytes(psutil.Process(pid)) / MIB, 2)
+                    process = psutil.Process(pid)
+                    sample[name] = round(memory_bytes(process) / MIB, 2)
+                    sample[f"{name}_own"] = round(process.memory_full_info().uss / MIB, 2)
             self.samples.append(sample)
 
     def finish(self) -> None:
@@ -112,11 +115,13 @@ class Storm:
 
     Attributes:
         done: What was inflicted and when, in seconds since the start; with repairs.
+        ended: When the last fault was over and all repairs were done, in seconds.
     """
 
     def __init__(self, cluster: Cluster, began: float) -> None:
         self.cluster, self.began = cluster, began
         self.done: list[dict[str, Any]] = []
+        self.ended = 0.0
         self._repairs: dict[str, Future[None]] = {}
 
     def now(self) -> float:
@@ -129,12 +134,13 @@ class Storm:
             for number, fault in enumerate(faults):
                 time.sleep(max(0.0, (number + 1) * every - self.now()))
                 if driver.process.poll() is not None:
-                    return
+                    break
                 at = self.now()
                 self.done.append({"seconds": at, "kind": fault.kind, "did": inflict(fault, self.cluster)})
                 for host in self.cluster.workers:
                     if host.name not in self._repairs or self._repairs[host.name].done():
                         self._repairs[host.name] = pool.submit(self._repair, host)
+        self.ended = self.now()
 
     def _repair(self, host: Host) -> None:
         try:
@@ -159,7 +165,7 @@ def soak(place: Place, minutes: float, every: float, seed: int) -> None:
     rounds = [line for line in lines if "round" in line]
     first, last = _first_and_last(storm)
     summary = {
-        "minutes": round(storm.now() / 60, 1),
+        "minutes": round(storm.ended / 60, 1),
         "every_seconds": every,
         "seed": seed,
         "faults": dict(Counter(done["kind"] for done in storm.done)),
@@ -169,7 +175,11 @@ def soak(place: Place, minutes: float, every: float, seed: int) -> None:
         "same_weights": bool(result) and result["weights_sha256"] == expected,
         "weights_sha256": result.get("weights_sha256", ""),
         "leaked": leaked,
-        "memory": {name: growth(samples, name) for name in ("driver", "gcs", "raylet")},
+        "memory": {
+            name: growth(samples, name)
+            for program in ("driver", "gcs", "raylet")
+            for name in (program, f"{program}_own")
+        },
     }
     said = [{"seconds": line["seconds"], "said": line["said"]} for line in lines if "said" in line]
     record("soak", place, [*storm.done, *said, *samples[:: max(1, len(samples) // 60)]], summary)
