@@ -225,13 +225,13 @@ def _disturbed(
         storm = Storm(cluster, began)
         print(f"{len(faults)} faults, one every {every:g} s", flush=True)
         storm.rage(faults, every, driver)
+        memory.finish()  # before the end of the run, when the driver draws figures and stores the model
         enough.touch()
         try:
             result = driver.finish(300)
         except TimeoutError as error:
             result = {}
             print(error, flush=True)
-        memory.finish()
         if not result:
             print(driver.told(), flush=True)
         lines = list(_timed(driver, began))
