@@ -19,8 +19,10 @@ DEATHS = (
     ray.exceptions.RayActorError,
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.ActorUnschedulableError,
+    ray.exceptions.ObjectLostError,
 )
-"""What Ray raises for an actor that will not answer; the last two are no kinds of the first."""
+"""What Ray raises for an actor that will not answer; the last three are no kinds of the first. The last is of one that
+did, with a report so large that it stayed on its node, which is gone."""
 
 GATHERED_AT_ONCE = 64
 """Answers a `ray.wait`: its cost grows with the number of references (0.19 s for 1,000), so few calls take many."""
