@@ -9,7 +9,7 @@ from typing import Any
 
 from fedray.baselines import baselines
 from fedray.config import Experiment, OutbreakData
-from fedray.data.shards import Dataset, first_empty_day, prepare
+from fedray.data.shards import Dataset, check_place, copied_to, first_empty_day, prepare
 from fedray.errors import BadRow, Problem, UserMistake
 from fedray.federation.checkpoint import Checkpoints
 from fedray.federation.driver import Driver, Hook, RoundContext
@@ -193,11 +193,16 @@ def say_of_compiling(planned: Plan, watch: Watch) -> None:
 
 
 def prepare_rows(experiment: Experiment, clock: Clock) -> Dataset:
-    """The experiment's shards, written unless they are there already.
+    """The experiment's shards, written unless they are there already, and copied to `fleet.shards_at`.
 
     Raises:
-        UserMistake: For a bad table, a knob that lets no outbreak take off, or a target that these days don't have.
+        UserMistake: For a bad table, a knob that lets no outbreak take off, a target that these days don't have, or a
+            place that can't be written.
+        RunFailed: If they can't be written or copied to the end.
     """
+    place = experiment.fleet.shards_at
+    if place is not None:
+        check_place(place)
     dataset = prepare(
         experiment.data,
         experiment.seed,
@@ -221,7 +226,7 @@ def prepare_rows(experiment: Experiment, clock: Clock) -> Dataset:
                     mend=f"set data.days to {day} at most, or task.target: log10p1_infected",
                 )
             )
-    return dataset
+    return dataset if place is None else copied_to(place, dataset, clock.progress)
 
 
 @contextmanager

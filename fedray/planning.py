@@ -11,6 +11,7 @@ import psutil
 
 from fedray.config import Experiment
 from fedray.data.expected import expected
+from fedray.data.shards import refuse_unreachable
 from fedray.errors import Problem, UserMistake, WouldNotFit
 from fedray.federation.checkpoint import refuse_unknown_place
 from fedray.federation.programs import Choice, choose
@@ -143,6 +144,7 @@ def plan(experiment: Experiment, grow: Callable[[str], None] | None = None) -> P
     """
     weights = check_runs(experiment)
     refuse_unknown_place(experiment)
+    refuse_unreachable(experiment.fleet.shards_at)
     rows = expected(experiment.data, experiment.seed, used_columns(experiment))
     if getattr(experiment.data, "test_share", 0) == 1:
         allowed = "a share of 1 leaves no rows to train on; it is for fedray evaluate"

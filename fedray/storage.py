@@ -7,12 +7,23 @@ itself. Whoever needs several files to belong together writes the one that names
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import re
+import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import urlsplit
 
 PARTIAL = ".partial"
+
+ARROWS_OWN = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+"""Protocols that pyarrow brings itself, and the package that fsspec would take for them."""
+
+
+PIECE = 2**22  # bytes in hand while a file is copied
 
 
 class Storage(Protocol):
@@ -38,6 +49,23 @@ class Storage(Protocol):
         Raises:
             FileNotFoundError: If it isn't there.
         """
+
+    def put(self, name: str, source: Path) -> None:
+        """Copy a file of this machine there, a piece at a time; it lasts, as what `write` writes.
+
+        Raises:
+            Exception: As for `write`.
+        """
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Copy a file to this machine, a piece at a time; a target is cut short if that fails on the way.
+
+        Raises:
+            FileNotFoundError: If it isn't there.
+        """
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if it isn't there."""
 
     def heads(self, names: Sequence[str], count: int) -> list[bytes]:
         """The first bytes of several files."""
@@ -73,27 +101,28 @@ class LocalStorage:
 
     def write(self, name: str, *parts: bytes | memoryview, lasting: bool = True) -> None:
         """Write beside, flush, rename, flush the folder."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
-        try:
-            with partial.open("wb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                if lasting:
-                    os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
-        if lasting:
-            _flush_folder(path.parent)
+        with self._whole(name, lasting) as file:
+            for part in parts:
+                file.write(part)
 
     def read(self, name: str) -> bytes:
         """The content of a file."""
         return (self.folder / name).read_bytes()
+
+    def put(self, name: str, source: Path) -> None:
+        """Copy beside, flush, rename, flush the folder."""
+        with source.open("rb") as original, self._whole(name, lasting=True) as file:
+            shutil.copyfileobj(original, file, PIECE)
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Copy from the folder."""
+        shutil.copyfile(self.folder / name, target)
+
+    def size(self, name: str) -> int | None:
+        """As the folder says."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / name).stat().st_size
+        return None
 
     def heads(self, names: Sequence[str], count: int) -> list[bytes]:
         """The first bytes of several files."""
@@ -117,20 +146,37 @@ class LocalStorage:
             if entry.name.endswith(PARTIAL):
                 Path(entry.path).unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def _whole(self, name: str, lasting: bool) -> Iterator[BinaryIO]:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not by the process alone: writers on several machines may share a folder.
+        partial = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{PARTIAL}")
+        try:
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                if lasting:
+                    os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+        if lasting:
+            _flush_folder(path.parent)
+
     def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder / folder) as entries:
             yield from (entry for entry in entries if entry.is_file())
 
 
 class RemoteStorage:
-    """A place that fsspec reaches. Its own packages are asked for when the URI is: s3fs for `s3://`, gcsfs for `gs://`."""
+    """A place that fsspec reaches; its packages are asked for when the URI is."""
 
     def __init__(self, uri: str) -> None:
-        import fsspec.core
-
         self.place = uri
-        self._files: Any
-        self._files, self._root = fsspec.core.url_to_fs(uri)
+        self._files, self._root = opened(uri)
 
     def write(self, name: str, *parts: bytes | memoryview, lasting: bool = True) -> None:
         """Put it in one go; a file that is opened for writing may be put half when the writer fails."""
@@ -144,6 +190,22 @@ class RemoteStorage:
     def read(self, name: str) -> bytes:
         """The content of a file."""
         return bytes(self._files.cat_file(self._path(name)))
+
+    def put(self, name: str, source: Path) -> None:
+        """Put it in pieces; where one that failed on the way is not taken back, `size` tells."""
+        self._files.put_file(str(source), self._path(name))
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Get it in pieces."""
+        self._files.get_file(self._path(name), str(target))
+
+    def size(self, name: str) -> int | None:
+        """As it is now, whatever it was when it was last asked."""
+        self._files.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            found = self._files.info(self._path(name))
+            return int(found["size"]) if found["type"] == "file" else None
+        return None
 
     def heads(self, names: Sequence[str], count: int) -> list[bytes]:
         """The first bytes of several files, asked for side by side where the store can."""
@@ -167,6 +229,35 @@ class RemoteStorage:
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
+
+
+def opened(uri: str) -> tuple[Any, str]:
+    """The file system of a URI, or of a path, as fsspec has them, and the folder in it.
+
+    S3 and Google's storage need no further package: pyarrow's own are taken where s3fs or gcsfs is missing. Credentials
+    come from the environment, as for other tools of that storage.
+
+    Raises:
+        ValueError, ImportError: If nobody knows URIs of this kind, or the package for them is missing.
+    """
+    import fsspec.core
+
+    package = ARROWS_OWN.get(urlsplit(uri).scheme)
+    if package and importlib.util.find_spec(package) is None:
+        from fsspec.implementations.arrow import ArrowFSWrapper
+        from pyarrow.fs import FileSystem
+
+        filesystem, root = FileSystem.from_uri(uri)
+        return ArrowFSWrapper(filesystem), root
+    if "://" not in uri:
+        uri = str(Path(uri).expanduser().absolute())
+    filesystem, root = fsspec.core.url_to_fs(uri)
+    return filesystem, root
+
+
+def without_password(text: str) -> str:
+    """The text with the password of a URI masked."""
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -218,6 +218,11 @@ class Fleet(Section):
         description="where an actor's rows are: in memory (resident), in a file read in pieces (mapped), or made anew "
         "in pieces from the seed (made, outbreaks only; nothing is written); auto: resident if they fit into memory",
     )
+    shards_at: str | None = Field(
+        None,
+        description="folder or URI (`s3://bucket/shards`, whatever fsspec knows) that shards are copied to once, and "
+        "each node fetches its phones' files from; null: read from home, which all nodes must then mount",
+    )
     max_lost_phones: Annotated[int, Field(ge=0, strict=True)] = Field(
         0, description="phones that may drop out of a round before the run ends"
     )

@@ -16,6 +16,7 @@ from fedray.errors import Problem, UserMistake
 
 SPLITS = ("train", "test")
 MANIFEST = "_manifest.json"  # readers of a whole folder pass over names that begin like this
+PLACES = ("path", "at")  # a data set is the same wherever it lies
 FORMAT = 2  # of files and rows together: raise it whenever the same knobs would give other bytes
 
 
@@ -60,6 +61,7 @@ class Dataset:
         provenance: Parameters, seed, fedray's version, attempts, ...
         files: The Parquet files; for rows that are made anew, one file a split with what happened to people.
         made: No rows are stored; whoever reads them makes them anew.
+        at: Folder or URI of a copy, from which nodes that don't have `path` fetch what they read; None: there is none.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class Dataset:
     provenance: Mapping[str, Any]
     files: tuple[DataFile, ...] = ()
     made: bool = False
+    at: str | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
@@ -84,24 +87,39 @@ class Dataset:
         """
         directory = Path(path).absolute()
         try:
-            manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+            manifest = (directory / MANIFEST).read_bytes()
         except OSError:
             raise _not_whole(directory, f"it has no readable {MANIFEST}, which is written last") from None
+        dataset = cls.described(manifest, directory)
+        dataset._check_sizes()
+        return dataset
+
+    @classmethod
+    def described(cls, content: bytes, directory: Path) -> Dataset:
+        """A data set by its manifest; its files aren't looked at.
+
+        Args:
+            content: Of the manifest.
+            directory: Its directory.
+
+        Raises:
+            UserMistake: If it is not a manifest of this format.
+        """
+        try:
+            manifest = json.loads(content)
         except ValueError:
             raise _not_whole(directory, f"its {MANIFEST} is not JSON") from None
         if not isinstance(manifest, dict) or manifest.pop("format", None) != FORMAT:
             raise _not_whole(directory, f"its {MANIFEST} is not of format {FORMAT}")
         try:
             files = tuple(DataFile(**file) for file in manifest.pop("files"))
-            dataset = cls(**{**manifest, "columns": tuple(manifest["columns"]), "path": directory, "files": files})
+            return cls(**{**manifest, "columns": tuple(manifest["columns"]), "path": directory, "files": files})
         except (KeyError, TypeError):
             raise _not_whole(directory, f"its {MANIFEST} lacks entries or has unknown ones") from None
-        dataset._check_sizes()
-        return dataset
 
     def manifest(self) -> str:
         """The text of `_manifest.json`."""
-        entries = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "path"}
+        entries = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in PLACES}
         entries["files"] = [asdict(file) for file in self.files]
         return json.dumps({"format": FORMAT, **entries}, indent=1, ensure_ascii=False)
 

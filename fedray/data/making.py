@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fedray.config import OutbreakData
 from fedray.data.contacts import Int64
+from fedray.data.copies import Files, gone
 from fedray.data.dataset import SPLITS, DataFile, Dataset
 from fedray.data.outbreak import WHICH, Epidemic
 from fedray.data.reading import Rows
@@ -48,7 +49,7 @@ class MadeShards:
     """Makes the rows of a data set that stores none; a file is checked once and mapped into memory."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+        self._dataset, self._files = dataset, Files(dataset)
         self._data = OutbreakData.model_validate(dataset.provenance["parameters"])
         self._people: dict[str, npt.NDArray[np.void]] = {}
 
@@ -101,16 +102,16 @@ class MadeShards:
 
     def _checked(self, file: DataFile) -> npt.NDArray[np.void]:
         try:
-            people: npt.NDArray[np.void] = np.load(self._dataset.path / file.name, mmap_mode="r")
+            people: npt.NDArray[np.void] = np.load(self._files.path(file), mmap_mode="r")
         except FileNotFoundError:
-            raise BadRow("the file is gone", file.name, "(any)", 0) from None
+            raise gone(file) from None
         except (OSError, ValueError):
-            raise _changed(file) from None
+            raise self._changed(file) from None
         whole = people.dtype == RECORD and people.shape == (self._dataset.phones,)
         if not whole or zlib.crc32(people.view(np.uint8).data) != self._dataset.provenance[CHECKSUMS][file.name]:
-            raise _changed(file)
+            raise self._changed(file)
         return people
 
-
-def _changed(file: DataFile) -> BadRow:
-    return BadRow("damaged, or changed since it was written", file.name, "(any)", 0)
+    def _changed(self, file: DataFile) -> BadRow:
+        self._files.forget(file)
+        return BadRow("damaged, or changed since it was written", file.name, "(any)", 0)

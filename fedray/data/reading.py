@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedray.data.copies import Files, gone
 from fedray.data.dataset import SPLITS, DataFile, Dataset
 from fedray.errors import BadRow
 
@@ -71,7 +72,7 @@ class ParquetShards:
     """Reads the Parquet files of a data set; footers are parsed once, row groups whenever a range overlaps them."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+        self._dataset, self._files = dataset, Files(dataset)
         self._indexes: dict[str, _Index] = {}
 
     def read(self, first: int, last: int, split: str, columns: Sequence[str]) -> Rows:
@@ -136,9 +137,9 @@ class ParquetShards:
             for name in names:
                 _field_type(index.schema, file, name)
             with (
-                _Damage(file),
+                _Damage(self._files, file),
                 pq.ParquetFile(
-                    self._dataset.path / file.name,
+                    self._files.path(file),
                     metadata=index.metadata,
                     page_checksum_verification=True,
                 ) as parquet,
@@ -155,8 +156,8 @@ class ParquetShards:
 
     def _index(self, file: DataFile) -> _Index:
         if file.name not in self._indexes:
-            with _Damage(file):
-                metadata = pq.read_metadata(self._dataset.path / file.name)
+            with _Damage(self._files, file):
+                metadata = pq.read_metadata(self._files.path(file))
             schema = metadata.schema.to_arrow_schema()
             _field_type(schema, file, "phone")
             self._indexes[file.name] = _index_of(metadata, schema)
@@ -227,15 +228,16 @@ def _part(chunk: Any) -> Array:
 class _Damage:
     """Turns pyarrow's complaints about a file, which may quote what it holds, into a BadRow without a row."""
 
-    def __init__(self, file: DataFile) -> None:
-        self._file = file
+    def __init__(self, files: Files, file: DataFile) -> None:
+        self._files, self._file = files, file
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, FileNotFoundError):
-            raise BadRow("the file is gone", self._file.name, "(any)", 0) from None
+            raise gone(self._file) from None
         if isinstance(error, OSError | pa.ArrowException):
+            self._files.forget(self._file)
             raise BadRow("damaged, or changed since it was written", self._file.name, "(any)", 0) from None
 
 

@@ -6,6 +6,7 @@ directory named by the digest of all that the rows depend on; or just what the r
 
 from __future__ import annotations
 
+from fedray.data.copies import check_place, copied_to, refuse_unreachable
 from fedray.data.dataset import SPLITS, DataFile, Dataset
 from fedray.data.export import summary, write_outbreak
 from fedray.data.making import MadeShards
@@ -21,10 +22,13 @@ __all__ = [
     "ParquetShards",
     "Rows",
     "ShardReader",
+    "check_place",
+    "copied_to",
     "first_empty_day",
     "is_prepared",
     "prepare",
     "reader_of",
+    "refuse_unreachable",
     "summary",
     "write_outbreak",
 ]

@@ -62,9 +62,9 @@ def problems_of(error: FedrayError) -> Sequence[Problem]:
             return error.problems
         case BadRow():
             place = f"{error.file}, column {error.column}, row {error.row}"
-            return [
-                Problem(place, "", error.kind, "mend the row, or leave it out, in the data that shards are made of")
-            ]
+            rule, _, mend = error.kind.partition("; ")
+            mend = mend or "mend the row, or leave it out, in the data that shards are made of"
+            return [Problem(place, "", rule, mend)]
         case WouldNotFit():
             return [Problem("", "", error.message, error.mend)]
     return [Problem("", "", _with_notes(error, str(error)), "")]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from fedray.config.file import to_yaml
-from fedray.tracking.store import without_password
+from fedray.storage import without_password
 
 if TYPE_CHECKING:
     from fedray.config import Experiment
@@ -43,12 +43,14 @@ def as_yaml(experiment: Experiment) -> str:
     """The resolved experiment as a file: `Experiment(**yaml.safe_load(text))` is the same experiment again.
 
     Except for objects given from Python, which are named with a note that the file can't repeat them, and for a
-    password in a URI of `tracking`, which is masked.
+    password in a URI of `tracking` or `fleet.shards_at`, which is masked.
     """
     tracking = experiment.tracking
     masked = {name: without_password(uri) for name in ("uri", "backup") if (uri := getattr(tracking, name))}
     tracking = tracking.model_copy(update=masked)
-    text = to_yaml(experiment.model_copy(update={"tracking": tracking}))
+    fleet = experiment.fleet
+    fleet = fleet.model_copy(update={"shards_at": fleet.shards_at and without_password(fleet.shards_at)})
+    text = to_yaml(experiment.model_copy(update={"tracking": tracking, "fleet": fleet}))
     return (OBJECT_NOTE if OBJECT in text else "") + text
 
 

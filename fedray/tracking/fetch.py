@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedray.errors import Problem, UserMistake
+from fedray.storage import without_password
 from fedray.tracking import store
 from fedray.tracking.backup import local
 from fedray.tracking.copies import RECORD, Manifest, copies_at, damaged, place_of_file
@@ -166,7 +167,7 @@ def _take_in(manifest: Manifest, record: dict[str, Any], drafts: Path, client: M
     location = client.get_experiment(number).artifact_location
     if not location.startswith("file:"):
         rule = f"must keep artifacts in files; experiment {manifest.experiment} keeps them elsewhere"
-        raise UserMistake(Problem("uri", store.without_password(uri), rule, "fetch into another --home"))
+        raise UserMistake(Problem("uri", without_password(uri), rule, "fetch into another --home"))
     root = local(location)
     artifacts = root / manifest.run / "artifacts"
     models = {model["model_id"]: root / "models" / model["model_id"] / "artifacts" for model in record["models"]}
@@ -210,7 +211,7 @@ def _client_of_database(home: Path, uri: str | None) -> MlflowClient:
     if found.startswith(("http://", "https://", "databricks", "file:")) or "://" not in found:
         rule = "runs are fetched into a database, since an MLflow server gives every run a new id"
         mend = "leave out --uri and MLFLOW_TRACKING_URI for the store in home, or name a sqlite:///FILE"
-        raise UserMistake(Problem(store.place_of(uri), store.without_password(found), rule, mend))
+        raise UserMistake(Problem(store.place_of(uri), without_password(found), rule, mend))
     return store.checked_client(found, store.place_of(uri))
 
 

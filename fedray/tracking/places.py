@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from fedray.errors import Problem, UserMistake
-from fedray.tracking.store import without_password
-
-ARROWS_OWN = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
-"""Protocols that pyarrow brings itself, and the package that fsspec would take for them."""
-
-PIECE = 2**22  # bytes in hand while a file is copied
+from fedray.storage import PIECE, opened, without_password
 
 
 class Place:
@@ -43,7 +36,7 @@ class Place:
             UserMistake: If nothing here can read such a URI.
         """
         try:
-            filesystem, root = _opened(uri)
+            filesystem, root = opened(uri)
         except Exception as error:  # each storage raises its own
             raise no_place(uri, place, error) from error
         return cls(filesystem, root, without_password(uri))
@@ -131,19 +124,3 @@ def no_place(uri: str, place: str, error: Exception) -> UserMistake:
     why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     allowed = "must be a folder, or a URI of storage that can be read and written from here"
     return UserMistake(Problem(place, without_password(uri), allowed, f"for example s3://BUCKET/runs ({why})"))
-
-
-def _opened(uri: str) -> tuple[Any, str]:
-    import fsspec.core
-
-    package = ARROWS_OWN.get(urlsplit(uri).scheme)
-    if package and importlib.util.find_spec(package) is None:
-        from fsspec.implementations.arrow import ArrowFSWrapper
-        from pyarrow.fs import FileSystem
-
-        filesystem, root = FileSystem.from_uri(uri)
-        return ArrowFSWrapper(filesystem), root
-    if "://" not in uri:
-        uri = str(Path(uri).expanduser().absolute())
-    filesystem, root = fsspec.core.url_to_fs(uri)
-    return filesystem, root

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fedray.storage import without_password
 from fedray.tracking import describe, store
 from fedray.tracking.alone import Alone
 from fedray.tracking.backup import EVERY, Backup
@@ -290,7 +291,7 @@ def _command(what: list[str], home: Path, given: str | None) -> str:
     if home != DEFAULT_HOME:
         words += ["--home", str(home)]
     if given:  # the environment's is found again
-        words += ["--uri", store.without_password(given)]
+        words += ["--uri", without_password(given)]
     return shlex.join(words)
 
 

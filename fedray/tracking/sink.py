@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedray.storage import without_password
 from fedray.tracking import store
 from fedray.tracking.delivery import Refused
 from fedray.tracking.journal import Batch, Operation
@@ -30,7 +31,7 @@ class MlflowSink:
     """
 
     def __init__(self, uri: str, home: Path, client: MlflowClient | None = None) -> None:
-        self.uri = store.without_password(uri)
+        self.uri = without_password(uri)
         self._uri, self._home = uri, home
         self._client = client
 

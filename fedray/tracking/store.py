@@ -7,7 +7,6 @@ import fcntl
 import importlib
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from fedray.errors import Problem, UserMistake
+from fedray.storage import without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,11 +47,6 @@ def artifacts_of(uri: str, home: Path) -> Path | None:
     if path := _sqlite_file(uri):
         return path.parent / "mlartifacts"
     return None
-
-
-def without_password(text: str) -> str:
-    """The text with the password of a URI masked."""
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
 
 
 def hush() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedray.errors import Problem, UserMistake
+from fedray.storage import without_password
 from fedray.tracking import store
 
 PORT = 5000
@@ -26,7 +27,7 @@ def command(uri: str | None, home: Path, port: int = PORT) -> tuple[list[str], d
     found = store.resolve(uri, home)
     if found.startswith(("http://", "https://")):
         raise UserMistake(
-            Problem("uri", store.without_password(found), "is a server with a page of its own", "open it in a browser")
+            Problem("uri", without_password(found), "is a server with a page of its own", "open it in a browser")
         )
     line = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     line += ["--uvicorn-opts", "--log-level warning"]

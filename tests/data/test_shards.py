@@ -418,7 +418,9 @@ class TestDigest:
 
 
 def test_the_manifest_goes_out_and_back(prepared, tmp_path):
-    assert {field.name for field in fields(Dataset)} - {"path"} == set(json.loads(prepared.manifest())) - {"format"}
+    assert {field.name for field in fields(Dataset)} - {"path", "at"} == set(json.loads(prepared.manifest())) - {
+        "format"
+    }
     moved = tmp_path / "elsewhere"
     shutil.copytree(prepared.path, moved)
     assert Dataset.open(moved) == replace(prepared, path=moved)
