@@ -98,6 +98,11 @@ def away(dataset: Dataset) -> Dataset:
     return replace(dataset, path=Path("/home-of-nobody/shards"))
 
 
+def kept(dataset: Dataset, name: str) -> str:
+    """The key of an object."""
+    return next(key for key in Shop.store if key.endswith(f"bucket/{dataset.digest}/{name}"))
+
+
 def fetched(node: Path) -> list[str]:
     return sorted(path.name for path in node.rglob("*") if path.is_file() and not path.name.startswith("."))
 
@@ -188,8 +193,8 @@ def test_a_whole_copy_is_used_again(prepared, shop):
 def test_a_copy_without_its_last_file_is_gone_on_with(prepared, shop):
     there = copied(prepared, "shop://bucket")
     shop.counted.clear()
-    del shop.store[f"/bucket/{prepared.digest}/{MANIFEST}"]
-    shop.store[f"/bucket/{prepared.digest}/test-00000.parquet"].truncate(100)
+    del shop.store[kept(prepared, MANIFEST)]
+    shop.store[kept(prepared, "test-00000.parquet")].truncate(100)
     assert copied(prepared, "shop://bucket") == there
     assert shop.counted == [("put", "test-00000.parquet")]
 
@@ -219,11 +224,11 @@ def test_an_object_that_is_gone_or_cut_short_is_said_and_mended_by_the_next_run(
     dataset = request.getfixturevalue(rows)
     there = away(copied(dataset, "shop://bucket"))
     file = next(file for file in dataset.files if file.split == "test")
-    shop.store[f"/bucket/{dataset.digest}/{file.name}"].truncate(file.bytes - 1)
+    shop.store[kept(dataset, file.name)].truncate(file.bytes - 1)
     with pytest.raises(BadRow, match=r"cut short or changed at fleet\.shards_at") as bad:
         reader_of(there).read(0, 9, "test", ["day"])
     assert (bad.value.file, bad.value.column, bad.value.row) == (file.name, "(any)", 0)
-    del shop.store[f"/bucket/{dataset.digest}/{file.name}"]
+    del shop.store[kept(dataset, file.name)]
     with pytest.raises(BadRow, match=r"it isn't at fleet\.shards_at; every node must reach"):
         reader_of(there).read(0, 9, "test", ["day"])
     assert fetched(node) == []
