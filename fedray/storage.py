@@ -85,11 +85,18 @@ def storage(place: str | Path) -> Storage:
 
     Raises:
         ValueError, ImportError: If nobody knows URIs of this kind, or the package for them is missing.
+        OSError: If a store has to be asked where it is, and doesn't answer.
     """
     text = str(place)
     if "://" not in text or text.startswith("file://"):
         return LocalStorage(Path(text.removeprefix("file://")))
     return RemoteStorage(text)
+
+
+def within(place: str, folder: str) -> str:
+    """A folder in a place; what a URI asks for behind a `?` (`s3://bucket/a?region=eu-west-1`) stays at its end."""
+    before, mark, asked = place.partition("?") if "://" in place else (place, "", "")
+    return f"{before.rstrip('/')}/{folder}{mark}{asked}"
 
 
 class LocalStorage:
@@ -193,7 +200,12 @@ class RemoteStorage:
 
     def put(self, name: str, source: Path) -> None:
         """Put it in pieces; where one that failed on the way is not taken back, `size` tells."""
-        self._files.put_file(str(source), self._path(name))
+        path = self._path(name)
+        try:
+            self._files.put_file(str(source), path)
+        except FileNotFoundError:  # where folders are real, they must be there first
+            self._files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._files.put_file(str(source), path)
 
     def fetch(self, name: str, target: Path) -> None:
         """Get it in pieces."""
@@ -209,7 +221,14 @@ class RemoteStorage:
 
     def heads(self, names: Sequence[str], count: int) -> list[bytes]:
         """The first bytes of several files, asked for side by side where the store can."""
-        return [bytes(head) for head in self._files.cat_ranges([self._path(name) for name in names], 0, count)]
+        paths = [self._path(name) for name in names]
+        if not self._files.async_impl:  # and pyarrow's stores don't know ranges that begin at 0
+            return [self._head(path, count) for path in paths]
+        found = self._files.cat_ranges(paths, 0, count)
+        for head in found:
+            if isinstance(head, Exception):
+                raise head
+        return [bytes(head) for head in found]
 
     def names(self, folder: str = "") -> list[str]:
         """The files that are there now, whatever was there when it was last asked."""
@@ -227,6 +246,10 @@ class RemoteStorage:
     def tidy(self, folder: str = "") -> None:
         """Nothing is left behind where objects are put whole."""
 
+    def _head(self, path: str, count: int) -> bytes:
+        with self._files.open(path, "rb") as file:
+            return bytes(file.read(count))
+
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
 
@@ -238,7 +261,7 @@ def opened(uri: str) -> tuple[Any, str]:
     come from the environment, as for other tools of that storage.
 
     Raises:
-        ValueError, ImportError: If nobody knows URIs of this kind, or the package for them is missing.
+        ValueError, ImportError, OSError: As `storage`.
     """
     import fsspec.core
 

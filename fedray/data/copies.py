@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fedray.data.dataset import MANIFEST, DataFile, Dataset
 from fedray.errors import BadRow, Problem, RunFailed, UserMistake
-from fedray.storage import PARTIAL, Storage, storage, without_password
+from fedray.storage import PARTIAL, Storage, storage, within, without_password
 
 KNOB = "fleet.shards_at"
 MARK = "written-by-fedray"
@@ -58,7 +58,7 @@ def copied_to(place: str, dataset: Dataset, progress: Callable[[str, int, int], 
         RunFailed: If it can't be written to the end.
     """
     try:
-        there = storage(f"{place.rstrip('/')}/{dataset.digest}")
+        there = storage(within(place, dataset.digest))
         found = _whole(there, dataset)
         if found is None:
             _put(there, dataset, progress)

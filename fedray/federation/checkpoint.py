@@ -29,7 +29,7 @@ from fedray.federation.progress import Progress
 from fedray.federation.sameness import differences, fixed_knobs
 from fedray.federation.state import RunState
 from fedray.fleet.memory import HEAD, Damaged, Range, covering, digest_of, vectors_of
-from fedray.storage import Storage, storage
+from fedray.storage import Storage, storage, within
 from fedray.strategies.registry import strategy
 
 FORMAT = 1
@@ -45,7 +45,7 @@ def checkpoints_at(experiment: Experiment, folder: Path) -> str:
         folder: Of the run, in home; named after it.
     """
     place = experiment.fleet.checkpoint_to
-    return str(folder.absolute() / "checkpoints") if place is None else f"{place.rstrip('/')}/{folder.name}"
+    return str(folder.absolute() / "checkpoints") if place is None else within(place, folder.name)
 
 
 def refuse_unknown_place(experiment: Experiment) -> None:
@@ -53,7 +53,7 @@ def refuse_unknown_place(experiment: Experiment) -> None:
     place = experiment.fleet.checkpoint_to
     try:
         storage(place or "")
-    except (ValueError, ImportError) as error:
+    except Exception as error:  # of a kind that nobody knows, its package missing, or a store that doesn't answer
         rule = "must be a folder, or a URI that fsspec can reach"
         raise UserMistake(Problem("fleet.checkpoint_to", str(place), rule, _line(error))) from error
 
