@@ -183,7 +183,8 @@ def test_objects_from_python_are_named_with_a_note() -> None:
 
 
 def test_no_password_is_written_down() -> None:
-    experiment = Experiment(tracking={"uri": "postgresql://me:secret@host/db"})
+    places = {"shards_at": "s3://key:secret@bucket/shards"}
+    experiment = Experiment(tracking={"uri": "postgresql://me:secret@host/db"}, fleet=places)
     assert "secret" not in describe.as_yaml(experiment) + str(describe.params(experiment))
 
 
