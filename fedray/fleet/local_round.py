@@ -180,10 +180,11 @@ class LocalRound:
         Returns:
             What the phones send and how they trained, both in the order of `ids[chosen]`, and `chosen`.
         """
-        blocked = self._batches(shard, ids, start.round, LEAST_WIDTH)
+        trainer = trainer or self.trainer
+        blocked = self._batches(shard, ids, start.round, 1 if isinstance(trainer, LoopTrainer) else LEAST_WIDTH)
         padded = _padded(memory, blocked).to(start.weights.device)
         correct = self.correction(start)
-        trained = (trainer or self.trainer).train(start.weights, shard.examples, blocked, correct, padded)
+        trained = trainer.train(start.weights, shard.examples, blocked, correct, padded)
         real = blocked.phones < len(ids)
         kept = Trained(trained.updates[torch.from_numpy(real)], trained.losses[real], trained.seen[real])
         sent = self.strategy.send(
