@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import own_parts
@@ -79,7 +80,9 @@ class TestWhatItSays:
 class TestWhatDoesNotFit:
     """What does not fit is refused before any work, with the knob that makes it fit."""
 
-    def test_a_million_actors(self, tmp_path: Path) -> None:
+    def test_a_million_actors(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # What is free may not change between two plans, which it does on a busy machine.
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=16 * 2**30))
         asked = experiment(
             home=tmp_path / "home",
             data={"people": 1_000_000, "phones": 1_000_000, "days": 2},
@@ -99,7 +102,7 @@ class TestWhatDoesNotFit:
     def test_two_hundred_actors_that_fit_if_they_are_light(self) -> None:
         def mend(light: str) -> str:
             asked = experiment(data={"phones": 200}, fleet={"engine": "ray", "light_workers": light})
-            return Needs(asked, 561, 100.0, 2, 11 * 2**30).mend(place(200, 1, 2))
+            return Needs(asked, 561, 100.0, 2, 12 * 2**30).mend(place(200, 1, 2))
 
         assert mend("off").endswith("or to auto; with fleet.light_workers: on, all 200 actors fit")
         assert mend("on") == ""
