@@ -66,6 +66,7 @@ class TestResult:
         main = said["runs"]["main"]
         assert list(main) == [
             "run_id", "metrics", "rounds", "weights_sha256", "seconds", "phones_per_second", "fleet", "lost_phones",
+            "unreadable",
         ]  # fmt: skip
         assert list(main["seconds"]) == STAGES
         assert main["fleet"] == {"phones": 9, "actors": 1, "phones_per_actor": 9, "nodes": 1}
