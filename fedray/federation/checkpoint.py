@@ -29,7 +29,7 @@ from fedray.federation.progress import Progress
 from fedray.federation.sameness import differences, fixed_knobs
 from fedray.federation.state import RunState
 from fedray.fleet.memory import HEAD, Damaged, Range, covering, digest_of, vectors_of
-from fedray.storage import Storage, storage, within
+from fedray.storage import Storage, storage, within, without_password
 from fedray.strategies.registry import strategy
 
 FORMAT = 1
@@ -45,12 +45,18 @@ def checkpoints_at(experiment: Experiment, folder: Path) -> str:
         folder: Of the run, in home; named after it.
     """
     place = experiment.fleet.checkpoint_to
-    return str(folder.absolute() / "checkpoints") if place is None else within(place, folder.name)
+    if place is None:
+        return str(folder.absolute() / "checkpoints")
+    # Absolute, since actors write there as well, and work in other folders.
+    return within(place if "://" in place else str(Path(place).expanduser().absolute()), folder.name)
 
 
 def refuse_unknown_place(experiment: Experiment) -> None:
-    """Raise UserMistake if `fleet.checkpoint_to` is of a kind that nobody here can reach."""
+    """Raise UserMistake if `fleet.checkpoint_to` is of a kind that nobody here can reach, or holds a password."""
     place = experiment.fleet.checkpoint_to
+    if place and (masked := without_password(place)) != place:
+        rule, mend = "must hold no password: it is recorded with the run, which goes on from there", "the environment"
+        raise UserMistake(Problem("fleet.checkpoint_to", masked, rule, f"give it by {mend} (AWS_ACCESS_KEY_ID, ...)"))
     try:
         storage(place or "")
     except Exception as error:  # of a kind that nobody knows, its package missing, or a store that doesn't answer
@@ -102,24 +108,27 @@ class Checkpoints:
     def writing(self, progress: Callable[[RunState], Progress]) -> Iterator[Callable[[RunState], None]]:
         """A function to call after each round; it writes a checkpoint when one is due.
 
-        When the block is left by an error, the last round's is written, so that nothing is lost.
+        When the block is left, at its end or by an error, the last round's is written if it hasn't been: what comes
+        after the rounds may fail as well.
 
         Args:
             progress: Gives how far the run has come, with the state after the last round.
         """
         waiting: list[Progress] = []
 
+        def write() -> None:
+            if self.every and waiting and self._tried_to_write(waiting[0]):
+                waiting.clear()
+
         def after_round(state: RunState) -> None:
             waiting[:] = [progress(state)]
-            if self.every and waiting[0].state.round % self.every == 0:
-                self._try_to_write(waiting.pop())
+            if self.every and state.round % self.every == 0:
+                write()
 
         try:
             yield after_round
-        except BaseException:
-            if self.every and waiting:
-                self._try_to_write(waiting.pop())
-            raise
+        finally:
+            write()
         if self._private:
             self._tell_failure("what no checkpoint needs could not be deleted", self._delete_what_nobody_needs, -1)
 
@@ -145,15 +154,18 @@ class Checkpoints:
             raise
         self._delete_what_nobody_needs(number)
 
-    def _try_to_write(self, progress: Progress) -> None:
+    def _tried_to_write(self, progress: Progress) -> bool:
         number = progress.state.round
-        self._tell_failure(f"checkpoint of round {number} could not be written", self.write, progress)
+        return self._tell_failure(f"checkpoint of round {number} could not be written", self.write, progress)
 
-    def _tell_failure(self, what: str, do: Callable[[Any], None], about: Any) -> None:
+    def _tell_failure(self, what: str, do: Callable[[Any], None], about: Any) -> bool:
+        """Do something, or say in a line that it failed; whether it is done."""
         try:
             do(about)
         except Exception as error:  # the disk is full, the place is gone, there is no right to write: the run goes on
             self.say(f"{what} to {self.place} ({_line(error)}); the run goes on")
+            return False
+        return True
 
     def _private_files(self, number: int) -> dict[str, str]:
         """The files that hold all phones' private vectors after a round, with their digests."""

@@ -35,7 +35,7 @@ from fedray.learning.metrics import metrics_for
 from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Scaling, scaling_from_sums
 from fedray.result import WATCHED, Point
-from fedray.storage import storage
+from fedray.storage import storage, within
 from fedray.strategies.registry import strategy
 from fedray.strategies.strategy import Cohort, Server
 from fedray.sums import Grid, from_limbs
@@ -335,7 +335,7 @@ def run_spec(
         days=_days(experiment, dataset.series),
         longest=dataset.longest,
         total_weight=max(dataset.rows["train"], dataset.phones),
-        memory_folder=f"{checkpoints_at(experiment, folder)}/{PHONES}",
+        memory_folder=within(checkpoints_at(experiment, folder), PHONES),
         memory_kept_every=experiment.fleet.checkpoint_every,
         shards=keeping(experiment, dataset),
         mapped_folder=str(experiment.home.absolute() / "mapped"),

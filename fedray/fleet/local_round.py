@@ -93,7 +93,9 @@ class LocalRound:
         self.grid = Grid.of(total_weight)
         loop = LoopTrainer(network, loss, self.training)
         self.trainer: Trainer = (
-            loop if learning.trainer == "loop" else VectorisedTrainer(network, loss, self.training, features)
+            loop
+            if learning.trainer == "loop" or strategy.hops
+            else VectorisedTrainer(network, loss, self.training, features)
         )
         # A model that hops visits one phone at a time, so there is no block; compiled or not, each is visited alone.
         self.visits: Visits = PlainVisits(loop)
@@ -163,14 +165,20 @@ class LocalRound:
         total: dict[str, Int64] = {}
         lost: list[Lost] = []
         weights = start.weights
-        for begin in range(0, len(ids), VISITED_AT_ONCE):
-            here = ids[begin : begin + VISITED_AT_ONCE]
+        for here in self._pieces(shard, ids):
             blocked = self._batches(shard, here, start.round, 1)
             done = self.visits.visit(weights, shard.examples, blocked)
             weights, there, keep = done.weights, here[blocked.phones], done.keep
             total = merged(total, self._counts(shard, there[keep], blocked.seen[keep], done.losses[keep]))
             lost += _dropped(there[~keep], ["update"])
         return weights, total, lost
+
+    def _pieces(self, shard: Shard, ids: Int64) -> Iterator[Int64]:
+        """Phones in order, as many at a time as their batches, padded to the longest, may be drawn together."""
+        longest = int(shard.rows(ids).max(initial=1)) * self.training.epochs
+        step = max(1, min(VISITED_AT_ONCE, ROWS_AT_ONCE // longest))
+        for first in range(0, len(ids), step):
+            yield ids[first : first + step]
 
     def train_block(
         self, shard: Shard, ids: Int64, start: Broadcast, memory: Tensor, trainer: Trainer | None = None

@@ -129,7 +129,7 @@ class RayEngine:
             for reference in done:
                 number = waiting.pop(reference)
                 if memory := self._started(reference, number):
-                    waves.started(memory, len(waiting))
+                    waves.started(memory)
                 else:
                     self._seat(number, elsewhere=False)
                     waiting[self._actors[number].ready.remote()] = number
@@ -198,6 +198,8 @@ class RayEngine:
     def changed(self) -> list[NodeLost | Moved]:
         """Nodes that went since anybody looked, whose actors are to be replaced; or else actors that were moved to
         nodes with more room, and begin there anew."""
+        if self.started_cluster:
+            return []  # one node, which no other joins and no run outlives
         alive = self._alive()
         if gone := sorted(set(self._where) - alive):
             return [self._lost(node) for node in gone]
@@ -288,8 +290,9 @@ class RayEngine:
     def _seat(self, actor: int, elsewhere: bool) -> None:
         """Start an actor on its own node, or on the one with most room if that is gone or isn't wanted any more."""
         nodes = self._nodes or self._awaited()
-        if elsewhere and len(nodes) > 1:
-            nodes = [node for node in nodes if node.id != self._where[actor]]
+        if elsewhere:
+            most, own = self.gpus_per_actor, self._where[actor]
+            nodes = [node for node in nodes if node.id != own and self._held[node.id] < node.most(most)] or nodes
         if self._where[actor] not in {node.id for node in nodes}:
             self._settle(actor, choose(self._held, nodes, self.gpus_per_actor).id)
         self._actors[actor] = self._actor(actor)

@@ -56,11 +56,12 @@ class Waves:
             places.append((before[node], actor))
             before[node] += 1
         self._order = [actor for _, actor in sorted(places)]  # one on each node, then another one on each
-        self._there: Counter[str] = Counter()
+        self._where, self._begun, self._there = where, Counter[str](), 0
 
     def next(self, waiting: int) -> list[int]:
         """The actors to start while so many are waited for."""
         begun, self._order = self._order[: self.wave - waiting], self._order[self.wave - waiting :]
+        self._begun.update(self._where[actor] for actor in begun)
         return begun
 
     @property
@@ -68,17 +69,17 @@ class Waves:
         """All have begun."""
         return not self._order
 
-    def started(self, memory: NodeMemory, waiting: int) -> None:
-        """An actor is there, and said this of its node's memory; so many others have begun.
+    def started(self, memory: NodeMemory) -> None:
+        """An actor is there, and said this of its node's memory.
 
         Raises:
             WouldNotFit: When going on would leave a node without memory.
         """
-        self._there[memory.node] += 1
-        coming = GROWTH_BYTES * (self._there[memory.node] + waiting)  # some of them may be on other nodes
+        self._there += 1
+        coming = GROWTH_BYTES * self._begun[memory.node]
         if not self.over and memory.free - coming < SPARE * memory.total:
             raise WouldNotFit(
-                f"{self._there.total():,} of {self.count:,} phone actors have started, {memory.free / 2**30:.1f} GiB "
+                f"{self._there:,} of {self.count:,} phone actors have started, {memory.free / 2**30:.1f} GiB "
                 "of memory are free on a node, and with more of them it would swap",
                 "raise fleet.phones_per_actor" + ("" if self.light else ", or set fleet.light_workers to on"),
             )

@@ -66,10 +66,12 @@ class Backup:
             record.write_text(json.dumps({**self._record(run, models), "experiment": experiment}, sort_keys=True))
             files = {path: self._file(source) for path, source in {**found, RECORD: record}.items()}
             before = manifest_at(self.place, run_id)
-            there = {file.sha256 for file in before.files.values()} if before else set()
+            kept_before = before.files.items() if before else ()
+            there = {place_of_file(run_id, path, file) for path, file in kept_before}
             for path, source in {**found, RECORD: record}.items():
-                if files[path].sha256 not in there:
-                    self.place.write(place_of_file(run_id, path, files[path]), source)
+                target = place_of_file(run_id, path, files[path])
+                if target not in there:
+                    self.place.write(target, source)
         parent = run.data.tags.get("mlflow.parentRunId")
         manifest = Manifest(run_id, run.info.run_name, experiment, run.info.status, parent, files)
         self.place.write(f"{run_id}/{MANIFEST}", manifest.to_bytes())

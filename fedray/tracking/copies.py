@@ -23,6 +23,10 @@ MANIFEST = "manifest.json"
 RECORD = "record.json"
 """The run as MLflow's tables have it; beside it stand artifacts/, models/ID/ and kept/ (broadcasts, for replay)."""
 
+FETCHED = "fedray.fetched"
+"""A tag of every run that was fetched: the digest of the copy that it was fetched from; empty once it is gone on with
+here, from when on no copy is newer than it."""
+
 
 @dataclass(frozen=True)
 class File:

@@ -19,15 +19,12 @@ from fedray.errors import Problem, UserMistake
 from fedray.storage import without_password
 from fedray.tracking import store
 from fedray.tracking.backup import local
-from fedray.tracking.copies import RECORD, Manifest, copies_at, damaged, place_of_file
+from fedray.tracking.copies import FETCHED, RECORD, Manifest, copies_at, damaged, place_of_file
 from fedray.tracking.importing import import_run
 from fedray.tracking.places import Place, no_place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-FETCHED = "fedray.fetched"
-"""A tag of every run that was fetched: the digest of the copy that it was fetched from."""
 
 State = Literal["missing", "older", "running", "here"]
 """What the local store has of a copied run. `running`: as much as was copied, but its end is not among it."""
@@ -138,8 +135,8 @@ def _state(client: MlflowClient | None, manifest: Manifest) -> State:
     except MlflowException:
         return "missing"
     digest = run.data.tags.get(FETCHED)
-    if digest is None or run.info.lifecycle_stage == "deleted":
-        return "here"  # recorded in this very store, or deleted by its owner
+    if not digest or run.info.lifecycle_stage == "deleted":
+        return "here"  # recorded in this very store, gone on with here, or deleted by its owner
     if digest != manifest.digest:
         return "older"
     return "running" if manifest.status == run.info.status == "RUNNING" else "here"

@@ -17,6 +17,7 @@ from fedray.storage import without_password
 from fedray.tracking import describe, store
 from fedray.tracking.alone import Alone
 from fedray.tracking.backup import EVERY, Backup
+from fedray.tracking.copies import FETCHED
 from fedray.tracking.delivery import Delivery, deliver_left_behind
 from fedray.tracking.journal import MAX_POINTS, Journal
 from fedray.tracking.places import Place
@@ -137,6 +138,7 @@ class Run:
     def _go_on(self, experiment: Experiment) -> None:
         self._params = describe.params(experiment)
         self._write("go on")
+        self.set_tags({FETCHED: ""})
 
     def _describe(self, experiment: Experiment, dataset: Dataset | None) -> None:
         self._params = describe.params(experiment)

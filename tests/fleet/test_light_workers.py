@@ -238,10 +238,17 @@ class TestMemory:
         total = 1000 * GROWTH_BYTES
         waves = Waves(["a"] * 100, 2, light=True)
         assert waves.next(waiting=0) == list(range(16))
-        waves.started(NodeMemory("a", total, total), waiting=15)
+        waves.started(NodeMemory("a", total, total))
         with pytest.raises(WouldNotFit, match="2 of 100 phone actors have started") as caught:
-            waves.started(NodeMemory("a", int(SPARE * total) + 15 * GROWTH_BYTES, total), waiting=14)
+            waves.started(NodeMemory("a", int(SPARE * total) + 15 * GROWTH_BYTES, total))
         assert caught.value.mend == "raise fleet.phones_per_actor"
+
+    def test_those_that_start_on_other_nodes_take_nothing_from_this_one(self) -> None:
+        nodes, total = 200, 1000 * GROWTH_BYTES
+        waves = Waves([f"node {actor % nodes}" for actor in range(10_000)], cpus=8 * nodes, light=True)
+        begun = waves.next(waiting=0)
+        assert len(begun) == 16 * nodes
+        waves.started(NodeMemory("node 0", int(SPARE * total) + 16 * GROWTH_BYTES, total))
 
     def test_nodes_start_actors_side_by_side(self) -> None:
         waves = Waves(["a"] * 20 + ["b"] * 20, 2, light=False)

@@ -222,6 +222,23 @@ class TestVisits:
         assert torch.equal(rest, whole)
         assert all(np.array_equal(first[name] + second[name], units) for name, units in sums.items())
 
+    def test_a_network_that_draws_is_visited_too(self):
+        torch.manual_seed(3)
+        net = nn.Sequential(nn.Linear(FEATURES, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        knobs = Learning(**LEARNING)
+        of = LocalRound(net, FEATURES, mse, knobs, FedAvg(), strategy("sequential", {}), 1, TOTAL)
+        first, again = (of.visit(shard(), EVERYBODY, Broadcast(1, flat_weights(net), {}))[0] for _ in range(2))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, flat_weights(net))
+
+    @pytest.mark.parametrize("cap", ["VISITED_AT_ONCE", "ROWS_AT_ONCE"])
+    def test_how_many_are_drawn_together_changes_no_bit(self, cap, monkeypatch):
+        whole, sums, _ = local_round("sequential").visit(shard(), EVERYBODY, start())
+        monkeypatch.setattr(f"fedray.fleet.local_round.{cap}", 2)
+        pieces, added, _ = local_round("sequential").visit(shard(), EVERYBODY, start())
+        assert torch.equal(pieces, whole)
+        assert all(np.array_equal(added[name], units) for name, units in sums.items())
+
     def test_it_goes_on_without_a_phone_that_diverges(self):
         of = local_round("sequential")
         weights, sums, lost = of.visit(shard(p4=1e30), EVERYBODY, start())

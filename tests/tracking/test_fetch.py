@@ -17,8 +17,8 @@ from fedray.result import Result
 from fedray.tracking import backup as backups
 from fedray.tracking import store
 from fedray.tracking.backup import Backup
-from fedray.tracking.copies import MANIFEST, Manifest, copies_at
-from fedray.tracking.fetch import FETCHED, compare, fetch
+from fedray.tracking.copies import FETCHED, MANIFEST, Manifest, copies_at
+from fedray.tracking.fetch import compare, fetch
 from fedray.tracking.load import load
 from fedray.tracking.places import Place
 from fedray.tracking.runs import Tracker
