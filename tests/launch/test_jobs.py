@@ -97,12 +97,18 @@ def test_max_hours_end_the_run_between_two_rounds(head: Head, folder: Path) -> N
 LONG = ("--set", "learning.rounds=1000000", "--set", "learning.compile=off")
 
 
+def heard() -> None:
+    """A shell's background jobs ignore SIGINT, and what they start does too: not here."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begun(folder: Path, head: Head) -> tuple[subprocess.Popen[str], int]:
     """A job that takes for ever, followed in a terminal of its own, once it trains."""
     ours, theirs = pty.openpty()
     following = subprocess.Popen(
         [sys.executable, "-m", "fedray.cli", "submit", "sent.yaml", "--address", head.address, *LONG],
         cwd=folder, env=environment(), stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, text=True,
+        preexec_fn=heard,  # noqa: PLW1509 - it does nothing that a thread could be in the middle of
     )  # fmt: skip
     os.close(theirs)
     assert following.stdout
