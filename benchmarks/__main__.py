@@ -41,12 +41,13 @@ def peers(
 def models(
     only: Annotated[list[str] | None, typer.Option(help="Networks: GRU, Conv, ...")] = None,
     turns: Annotated[int, typer.Option(help="How often each one's turn comes.")] = 3,
+    name: Annotated[str, typer.Option(help="Of the result.")] = "models",
     cache: Cache = PEERS, home: Home = SCRATCH, out: Out = None, sets: Sets = None, quick: Quick = False,
 ) -> None:  # fmt: skip
     """Other networks by fedray, DrJAX and a plain loop."""
     from benchmarks.contest import models as measure
 
-    measure(place(home, out, quick, sets), cache, only or [], 1 if quick else turns, quick)
+    measure(place(home, out, quick, sets), cache, only or [], 1 if quick else turns, quick, name)
 
 
 @app.command()

@@ -202,7 +202,7 @@ def peers(place: Place, cache: Path, only: Sequence[str], turns: int, quick: boo
     figures.bars(place.results / "peers.png", "Standard workload, phones a second", found)
 
 
-def models(place: Place, cache: Path, only: Sequence[str], turns: int, quick: bool) -> None:
+def models(place: Place, cache: Path, only: Sequence[str], turns: int, quick: bool, name: str) -> None:
     """The `models` measurement: other networks, beside DrJAX and the loop."""
     samples, summary = [], {}
     for network in only or MODELS:
@@ -216,13 +216,13 @@ def models(place: Place, cache: Path, only: Sequence[str], turns: int, quick: bo
         apart = agreement(chosen, network, place, cache, 32)
         samples += timed(chosen, network, place, cache, turns)
         found = speeds([sample for sample in samples if sample["network"] == network])
-        for name, values in found.items():
-            values["apart"] = apart[name]
-        speed = {name: values["phones_per_second"] for name, values in found.items()}
-        drjax_best = max(value for name, value in speed.items() if name.startswith("DrJAX"))
+        for entrant, values in found.items():
+            values["apart"] = apart[entrant]
+        speed = {entrant: values["phones_per_second"] for entrant, values in found.items()}
+        drjax_best = max(value for entrant, value in speed.items() if entrant.startswith("DrJAX"))
         times = {"loop": speed["fedray"] / speed[LOOP.name], "drjax": speed["fedray"] / drjax_best}
         summary[network] = {"entrants": found, "times": times}
-        record("models", place, samples, summary, _versions(PEERS[:2], cache))
+        record(name, place, samples, summary, _versions(PEERS[:2], cache))
     rows = [
         [network, *(v["phones_per_second"] for v in found["entrants"].values()), *found["times"].values(),
          _agrees(max(v["apart"] for v in found["entrants"].values()))]
@@ -230,7 +230,7 @@ def models(place: Place, cache: Path, only: Sequence[str], turns: int, quick: bo
     ]  # fmt: skip
     names = [*next(iter(summary.values()))["entrants"], "x loop", "x DrJAX", "weights"]
     show("other models, phones a second", ["", *names], rows)
-    figures.grouped(place.results / "models.png", "Other models, phones a second", summary)
+    figures.grouped(place.results / f"{name}.png", "Other models, phones a second", summary)
 
 
 def _agrees(apart: float) -> str:

@@ -100,6 +100,7 @@ GOALS: list[tuple[str, str, str, str, Callable[[Summary], str]]] = [
     ("growth of memory", "at most 3 kB a phone, residual under 10 %", "", "memory",
      lambda s: f"{s['fixed'] / GIB:.2f} GiB and {s['bytes_a_phone']:,.0f} B a phone, residual {s['residual']:.1%}"),
     ("other models", "10 x the loop where a phone's work is small, never slower", "ahead of DrJAX", "models", _models),
+    ("a transformer and 92 thousand weights", "never slower than the loop", "ahead of DrJAX", "models-large", _models),
     ("reports of 10,000 actors, added up", "memory flat, time linear", "", "reports", _reports),
     ("what `fedray plan` expects", "within 30 %", "", "expected", _expected),
     ("three hosts, a random fault every 20 s for 30 minutes", "the undisturbed run's weights", "", "soak", _soak),
