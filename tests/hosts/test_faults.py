@@ -15,7 +15,7 @@ from benchmarks.hosts.network import status, wait_until
 
 LOST = r"(died|lost) in round \d"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 
 
 def weights(result):

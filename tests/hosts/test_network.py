@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.hosts.network import Host, Network, namespaces, run, status, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.hosts
 
 LISTEN = """
 import socket, sys
