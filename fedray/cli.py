@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -178,8 +178,8 @@ def plan(path: ExperimentFile, settings: Settings = None, as_json: AsJson = Fals
 
     with screen.kept_for_results():
         began = time.perf_counter()
-        planned = plan_experiment(experiment)
-        expected = forecast(planned, time.perf_counter() - began) if planned.fits else None
+        with closing(plan_experiment(experiment)) as planned:
+            expected = forecast(planned, time.perf_counter() - began) if planned.fits else None
     if as_json:
         screen.print_json({**planned.as_json(), **(expected.as_json() if expected else NOTHING)})
         raise typer.Exit(0 if planned.fits else WouldNotFit.exit_code)

@@ -53,37 +53,57 @@ def run(
     clock = Clock(watch)
     with clock.stage("check"):
         planned = plan(experiment, grow=watch.say)
+    with closing(planned):
         planned.refuse()
         experiment = planned.resolved()
         say_of_compiling(planned, watch)
-    with clock.stage("outbreak" if isinstance(experiment.data, OutbreakData) else "shards"):
-        dataset = prepare_rows(experiment, clock)
-    with clock.stage("start"):
-        tracker = Tracker.open(experiment, past)
-    with (
-        closing(tracker),
-        started_fleet(planned, dataset, clock) as fleet,
-        recorded(tracker, experiment.name, experiment, dataset) as top,
-    ):
-        if hooks:
-            top.set_tags({HOOKS: len(hooks)})
-        runs: dict[str, RunResult] = {}
-        scalings: dict[Any, Scaling] = {}
-        for name, variant in experiment.runs().items():
-            program = planned.compiling[name].program
-            if not experiment.variants:
-                runs[name] = one_run(name, variant, fleet, top, program, scalings, clock, hooks)
-            elif past and (finished := past.finished(name, variant)):
-                runs[name] = finished
-            else:
-                with recorded(tracker, name, variant, dataset, parent=top) as record:
-                    runs[name] = one_run(name, variant, fleet, record, program, scalings, clock, hooks)
-        with clock.stage("baselines"):
-            beside = baselines(experiment, dataset, runs)
-        result = Result(experiment.name, experiment.seed, runs, beside, top.id if experiment.variants else None)
-        with clock.stage("track"):
-            top.log_summary(result)
+        with clock.stage("outbreak" if isinstance(experiment.data, OutbreakData) else "shards"):
+            dataset = prepare_rows(experiment, clock)
+        with clock.stage("start"):
+            tracker = Tracker.open(experiment, past)
+        with (
+            closing(tracker),
+            started_fleet(planned, dataset, clock) as fleet,
+            recorded(tracker, experiment.name, experiment, dataset) as top,
+        ):
+            if hooks:
+                top.set_tags({HOOKS: len(hooks)})
+            runs = every_run(planned, fleet, tracker, top, past, clock, hooks)
+            with clock.stage("baselines"):
+                beside = baselines(experiment, dataset, runs)
+            result = Result(experiment.name, experiment.seed, runs, beside, top.id if experiment.variants else None)
+            with clock.stage("track"):
+                top.log_summary(result)
     return result
+
+
+def every_run(
+    planned: Plan, fleet: Fleet, tracker: Tracker, top: Run, past: Past | None, clock: Clock, hooks: Iterable[Hook]
+) -> dict[str, RunResult]:
+    """All variants by name, one after another on the same fleet; those that had finished are taken from the record.
+
+    Args:
+        planned: With the experiment, and what of it is compiled.
+        fleet: Started.
+        tracker: Where variants are recorded.
+        top: The record of the whole; of the only run, if there are no variants.
+        past: What was recorded of them before, if this goes on with it.
+        clock: Knows how long the shared stages took.
+        hooks: The user's.
+    """
+    experiment = planned.resolved()
+    runs: dict[str, RunResult] = {}
+    scalings: dict[Any, Scaling] = {}
+    for name, variant in experiment.runs().items():
+        program = planned.compiling[name].program
+        if not experiment.variants:
+            runs[name] = one_run(name, variant, fleet, top, program, scalings, clock, hooks)
+        elif past and (finished := past.finished(name, variant)):
+            runs[name] = finished
+        else:
+            with recorded(tracker, name, variant, fleet.dataset, parent=top) as record:
+                runs[name] = one_run(name, variant, fleet, record, program, scalings, clock, hooks)
+    return runs
 
 
 def one_run(

@@ -77,12 +77,15 @@ class Plan:
         return sum(self.memory_bytes.values())
 
     def refuse(self) -> None:
-        """Raise WouldNotFit if it doesn't fit, and leave the cluster that was joined."""
+        """Raise WouldNotFit if it doesn't fit."""
         if self.mend:
-            if self.cluster.engine is not None:
-                self.cluster.engine.stop()
             needed, free = self.needed_bytes / 2**30, self.cluster.free_bytes / 2**30
             raise WouldNotFit(f"this needs {needed:.1f} GiB of memory and {free:.1f} GiB are free", self.mend)
+
+    def close(self) -> None:
+        """Leave the cluster that was joined to find out; CPUs that were kept there for this are free again."""
+        if self.cluster.engine is not None:
+            self.cluster.engine.stop()
 
     def placed(self) -> list[dict[str, Any]]:
         """Nodes x actors x phones: of each node that holds actors `node`, `cpus`, `memory_bytes`, `actors`, `phones`.

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from mlflow import MlflowClient
+from ray.util import placement_group_table
 from small_fleets import TABLE_TASK, experiment, fleet_of, on_table, pooled, trained
 
 import fedray
@@ -239,6 +240,15 @@ class TestTasks:
         assert np.isfinite(mended.metrics["test_mse"])
         shorter = fedray.run(asked.with_({"data.days": day}))
         assert np.isfinite(shorter.metrics["test_mse"])
+
+    def test_what_a_cluster_kept_for_a_run_whose_rows_are_refused_is_free_again(
+        self, home: Path, ray_cluster: str
+    ) -> None:
+        data = {"people": 30, "days": 60, "phones": 9, "healing_probability": 0.4}
+        with pytest.raises(UserMistake, match="log10_infected"):
+            fedray.run(experiment(home=home, data=data, fleet={"engine": "ray", "address": ray_cluster, "cpus": 1}))
+        states = [group["state"] for group in placement_group_table().values()]  # type: ignore[no-untyped-call]
+        assert set(states) == {"REMOVED"}
 
     def test_variants_may_have_other_features(self, home: Path) -> None:
         variants: dict[str, Any] = {

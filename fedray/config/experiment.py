@@ -1,8 +1,8 @@
 """The experiment: every knob, with its type, unit, bounds and default. One pydantic model a section of the YAML file.
 
-All models are frozen and refuse unknown keys. The strategies' own knobs stand in `strategies.py`; reading the YAML
-file and overriding knobs is `file.py`; saying what is wrong in a user's words is `problems.py`; whether an experiment
-fits this machine is `fedray.planning`.
+All models are frozen and refuse unknown keys. Where rows come from stands in `data.py`, the strategies' own knobs in
+`strategies.py`; reading the YAML file and overriding knobs is `file.py`; saying what is wrong in a user's words is
+`problems.py`; whether an experiment fits this machine is `fedray.planning`.
 
 Where a knob takes a name (a model, a loss, a metric, a strategy, a target), it also takes an import path
 `package.module:Name` or, from Python, the object itself.
@@ -17,97 +17,26 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     ConfigDict,
-    Discriminator,
     Field,
     ModelWrapValidatorHandler,
-    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from fedray.config.knobs import (
-    Count,
-    Finite,
-    NameOrObject,
-    NotNegative,
-    Positive,
-    Probability,
-    Section,
-    Share,
-    known_or_path,
-)
+from fedray.config.data import Data, OutbreakData, TableData
+from fedray.config.knobs import Count, NameOrObject, NotNegative, Positive, Section, Share, known_or_path
 from fedray.config.problems import Finding, dotted, findings, nearest, refused, shown, wrong
 from fedray.config.strategies import STRATEGIES, AnyFederation, FedAvg, Federation
 from fedray.errors import UserMistake
 
 __all__ = [
-    "STRATEGIES", "UNTRANSLATED", "VARIED", "Devices", "Experiment", "Federation", "Fleet", "Learning", "Model",
+    "STRATEGIES", "UNTRANSLATED", "VARIED", "Data", "Devices", "Experiment", "Federation", "Fleet", "Learning", "Model",
     "OutbreakData", "Privacy", "TableData", "Task", "Tracking",
 ]  # fmt: skip
 
 UNTRANSLATED = "as pydantic says it"  # the context of a validation whose caller words the problems itself
-
-
-class OutbreakData(Section):
-    """A simulated outbreak, and who of its people carries a phone. Two independent ones a seed: train and test."""
-
-    source: Literal["outbreak"] = Field("outbreak", description="rows are simulated")
-    people: Annotated[int, Field(ge=10, le=100_000_000, strict=True)] = Field(10_000, description="people simulated")
-    days: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(50, description="days recorded")
-    phones: Count = Field(500, description="people who carry a phone")
-    choose: Literal["random", "first"] = Field(
-        "random", description="who carries a phone: random people (nested over sizes) or those with the lowest ids"
-    )
-    contacts_per_person: Positive = Field(5.0, description="mean number of contacts of a person")
-    infection_probability: Probability = Field(0.25, description="per day and contact")
-    healing_probability: Probability = Field(0.1, description="per day; who heals is immune from then on")
-    temperature_healthy: Finite = Field(37.0, description="mean, degrees Celsius")
-    temperature_infected: Finite = Field(38.0, description="mean, degrees Celsius")
-    temperature_sd: NotNegative = Field(0.5, description="degrees Celsius")
-    distance_healthy: Finite = Field(2000.0, description="mean walked a day, metres")
-    distance_healthy_sd: NotNegative = Field(500.0, description="metres")
-    distance_infected: Finite = Field(1000.0, description="mean walked a day, metres")
-    distance_infected_sd: NotNegative = Field(200.0, description="metres")
-    cough_healthy: Probability = Field(0.25, description="probability of coughing, a day")
-    cough_infected: Probability = Field(0.75, description="probability of coughing, a day")
-
-    @model_validator(mode="after")
-    def _phones_have_people(self) -> Self:
-        found = []
-        if self.phones > self.people:
-            rule = f"must not be more than the people, {self.people:,}"
-            found.append(("phones", rule, f"write `phones: {self.people}` or less, or raise data.people"))
-        if self.contacts_per_person > (most := (self.people - 1) / 2):
-            rule = f"must be at most {most:g} for {self.people:,} people"  # the graph's density, where pairs run out
-            found.append(("contacts_per_person", rule, "lower it, or raise data.people"))
-        if found:
-            raise wrong(self, *found)
-        return self
-
-
-class TableData(Section):
-    """The user's own table: one row an observation, a column that names the phone."""
-
-    source: Literal["table"] = Field(description="rows are the user's own")
-    path: Path = Field(description="a Parquet or CSV file")
-    phone: str = Field(description="the column that names the phone (integer or text)")
-    time: str | None = Field(None, description="the column that orders a phone's rows (integer); null: file order")
-    split: str | None = Field(None, description="a column that says `train` or `test`; null: by test_share")
-    test_share: Probability = Field(
-        0.2, description="without a split column, the last share of each phone's rows is its test rows"
-    )
-    phones: Count | None = Field(None, description="use only so many phones, chosen at random; null: all")
-
-
-def _source_tag(value: Any) -> str | None:
-    return value.get("source", "outbreak") if isinstance(value, Mapping) else getattr(value, "source", None)
-
-
-Data = Annotated[
-    Annotated[OutbreakData, Tag("outbreak")] | Annotated[TableData, Tag("table")], Discriminator(_source_tag)
-]
 
 
 class Task(Section):
