@@ -21,7 +21,8 @@ from fedray.errors import Problem, UserMistake
 from fedray.fleet.local_round import local_training
 from fedray.fleet.phones import chosen_device
 from fedray.learning import metrics, models, task
-from fedray.learning.block import VectorisedTrainer, refuse_unmappable
+from fedray.learning.block import VectorisedTrainer
+from fedray.learning.refusals import refuse_remembering, refuse_unmappable
 from fedray.strategies.registry import strategy
 from fedray.strategies.strategy import Strategy
 
@@ -75,6 +76,7 @@ def _check_run(run: Experiment) -> int:
         VectorisedTrainer(network, loss, local_training(run.learning), len(run.task.features))
     else:
         refuse_unmappable(network, looped=True)
+        refuse_remembering(network, len(run.task.features))
     return len(models.flat_weights(network))
 
 

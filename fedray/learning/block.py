@@ -21,6 +21,7 @@ from fedray.errors import Problem, UserMistake
 from fedray.learning.batches import Batches
 from fedray.learning.models import Layout, flat_weights
 from fedray.learning.optimisers import LocalTraining
+from fedray.learning.refusals import refuse_remembering, refuse_unmappable
 from fedray.learning.task import Loss
 from fedray.learning.threads import one_thread
 from fedray.learning.trainer import Correction, Examples, Trained
@@ -52,6 +53,7 @@ class VectorisedTrainer:
 
     def __init__(self, network: nn.Module, loss: Loss, training: LocalTraining, features: int) -> None:
         refuse_unmappable(network)
+        refuse_remembering(network, features)
         self.training = training
         self.gradients = _working_gradients(copy.deepcopy(network).train(), loss, features)
         placeless = _placeless(self.gradients, flat_weights(network), training.batch_size, features)
@@ -102,49 +104,6 @@ def _aligned_products() -> AbstractContextManager[Any]:
     from fedray.learning.aligned import AlignedProducts
 
     return AlignedProducts()  # type: ignore[no-untyped-call]
-
-
-def refuse_unmappable(network: nn.Module, looped: bool = False) -> None:
-    """Refuse, by name, modules that can't train many phones at once.
-
-    Args:
-        network: As it would be trained.
-        looped: Phones train one by one, so modules may draw random numbers.
-
-    Raises:
-        UserMistake: For Dropout and its like (with the mend `trainer: loop`) and for batch normalisation.
-    """
-    problems = []
-    for name, module in network.named_modules():
-        kind = type(module).__name__
-        drop = getattr(module, "p", None) if "Dropout" in kind else getattr(module, "dropout", None)
-        if isinstance(drop, int | float) and drop > 0 and not looped:
-            problems.append(
-                Problem(
-                    place="model",
-                    value=f"{kind} at {name or 'the top'}, probability {drop:g}",
-                    allowed="trainer: vectorised takes no module that draws random numbers",
-                    mend="set learning.trainer: loop, or take dropout out (probability 0)",
-                )
-            )
-        elif _is_batch_norm(module):
-            problems.append(
-                Problem(
-                    place="model",
-                    value=f"{kind} at {name or 'the top'}",
-                    allowed="a module must not change buffers in training, nor mix the rows of a batch: "
-                    "a phone's update would depend on order and padding",
-                    mend="use GroupNorm or LayerNorm",
-                )
-            )
-    if problems:
-        raise UserMistake(problems)
-
-
-def _is_batch_norm(module: nn.Module) -> bool:
-    """Batch normalisation, with or without running statistics, or another normalisation that keeps them."""
-    norms = nn.modules.batchnorm
-    return isinstance(module, norms._BatchNorm) or (isinstance(module, norms._NormBase) and module.track_running_stats)
 
 
 def _working_gradients(network: nn.Module, loss: Loss, features: int) -> BlockGradients:

@@ -26,9 +26,10 @@ from learning_cases import (
 from torch import nn
 
 from fedray.errors import UserMistake
-from fedray.learning.block import LEAST_WIDTH, VectorisedTrainer, refuse_unmappable
+from fedray.learning.block import LEAST_WIDTH, VectorisedTrainer
 from fedray.learning.loop import LoopTrainer
 from fedray.learning.models import flat_weights
+from fedray.learning.refusals import refuse_remembering, refuse_unmappable
 from fedray.learning.task import LOSSES, mse
 
 OPTIMISERS = {
@@ -273,6 +274,39 @@ class TestRefusals:
         refuse_unmappable(nn.Sequential(nn.LayerNorm(4), nn.GroupNorm(2, 4), nn.InstanceNorm1d(4)))
         with pytest.raises(UserMistake, match="InstanceNorm1d at the top"):
             refuse_unmappable(nn.InstanceNorm1d(4, track_running_stats=True))
+
+    def test_a_buffer_that_training_changes(self):
+        class Counting(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.out = nn.Linear(FEATURES, 1)
+                self.register_buffer("calls", torch.zeros(()))
+
+            def forward(self, rows):
+                if self.training:
+                    self.calls += 1
+                return self.out(rows) / (1 + 0.01 * self.calls)
+
+        assert "Counting, buffer calls" in self.refused(Counting())
+        with pytest.raises(UserMistake, match="must not change in training"):
+            refuse_remembering(Counting(), FEATURES)
+
+    def test_a_count_that_is_no_buffer(self):
+        class Counting(nn.Module):
+            calls = 0
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.out = nn.Linear(FEATURES, 1)
+
+            def forward(self, rows):
+                self.calls += 1
+                return self.out(rows) * self.calls
+
+        assert "must not change in training" in self.refused(Counting())
+
+    def test_dropout_is_the_same_for_the_same_seed_and_so_remembers_nothing(self):
+        refuse_remembering(nn.Sequential(nn.Linear(FEATURES, 8), nn.Dropout(0.5), nn.Linear(8, 1)), FEATURES)
 
     def test_a_module_that_cannot_be_mapped(self):
         class Branching(nn.Module):
