@@ -155,7 +155,7 @@ def plan(experiment: Experiment, grow: Callable[[str], None] | None = None) -> P
     compiling = _compiling(experiment, rows.phones)
     cluster = find_cluster(experiment, grow)
     placement = place(rows.phones, experiment.fleet.phones_per_actor, cluster.cpus)
-    needs = Needs(experiment, weights, rows.rows / rows.phones, cluster.cpus, cluster.free_bytes)
+    needs = Needs(experiment, weights, rows.rows / rows.phones, cluster.cpus, cluster.free_bytes, rows.longest)
     return Plan(
         experiment=experiment,
         placement=placement,

@@ -28,7 +28,7 @@ from fedray.fleet.phones import chosen_device
 from fedray.fleet.placement import Placement
 from fedray.fleet.shard import Shard
 from fedray.learning import metrics, models, scoring, task
-from fedray.learning.block import LEAST_WIDTH, WIDTH
+from fedray.learning.block import LEAST_WIDTH, width_of
 from fedray.learning.program import AnyProgram
 from fedray.learning.trainer import Examples
 from fedray.strategies.registry import strategy
@@ -89,12 +89,12 @@ class _MadeUp:
         self.hops, self.device, self.rows = strategy_.hops, chosen_device(learning.device), rows_a_phone(run)
         # As many as are taken together, since more of them don't fit into a cache.
         taken = BLOCKS_AT_ONCE * getattr(program, "width", 0)
-        self.phones = min(max(WIDTH, taken), placement.phones_per_actor)
-        self.cohort = max(1, round(self.phones * run.federation.participation))
         network = models.build(
             run.model.name, in_features=features, hidden=run.model.hidden, arguments=run.model.arguments, seed=run.seed
         ).to(self.device)
         weights = models.flat_weights(network)
+        self.phones = min(max(width_of(len(weights)), taken), placement.phones_per_actor)
+        self.cohort = max(1, round(self.phones * run.federation.participation))
         self.loss = task.loss(run.task.loss)
         self.metrics = metrics.metrics_for(run.task.loss, run.task.metrics)
         one_epoch = learning.model_copy(update={"local_epochs": 1})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -22,10 +23,12 @@ class Expected:
     Attributes:
         phones: How many there will be.
         rows: Of both splits together.
+        longest: Training rows of the phone that has most.
     """
 
     phones: int
     rows: int
+    longest: int
 
 
 def expected(data: OutbreakData | TableData, seed: int, columns: Sequence[str]) -> Expected:
@@ -35,9 +38,10 @@ def expected(data: OutbreakData | TableData, seed: int, columns: Sequence[str]) 
         UserMistake: With everything that is wrong in the user's table.
     """
     if isinstance(data, OutbreakData):
-        return Expected(data.phones, 2 * data.phones * data.days)
+        return Expected(data.phones, 2 * data.phones * data.days, data.days)
     table = read_table(data, seed, columns)
-    return Expected(len(table.names), sum(len(rows) for rows in table.order.values()))
+    longest = int(np.bincount(table.phone[table.order["train"]]).max(initial=0))
+    return Expected(len(table.names), sum(len(rows) for rows in table.order.values()), longest)
 
 
 def columns_of(data: OutbreakData | TableData) -> tuple[str, ...]:

@@ -105,11 +105,6 @@ def recorded(run: Experiment, chosen: Strategy) -> AnyProgram:
         return tracing.record_visits(network, loss, training, features)
     broadcast = chosen.broadcast(chosen.begin(models.flat_weights(network)))
 
-    def correct(
-        gradients: Tensor, weights: Tensor, memory: Tensor, start: Tensor, extra: Mapping[str, Tensor]
-    ) -> Tensor:
-        return chosen.correct(gradients, weights, memory, start, extra)
-
     def send(
         updates: Tensor, steps: Tensor, memory: Tensor, extra: Mapping[str, Tensor]
     ) -> tuple[Mapping[str, Tensor], Tensor]:
@@ -124,7 +119,7 @@ def recorded(run: Experiment, chosen: Strategy) -> AnyProgram:
             features=features,
             memory=chosen.memory,
             extra=tuple(broadcast),
-            correct=correct if chosen.corrects else None,
+            correct=chosen.correct if chosen.corrects else None,
             send=send,
         )
     )

@@ -18,7 +18,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fedray.fleet.rows import Float32, Int64, RowSource, blank, examples, phones_a_piece
+from fedray.fleet.rows import Float32, Int64, RowSource, blank, cuts, examples
 from fedray.fleet.shard import Shard
 from fedray.learning.standardise import Scaling
 
@@ -112,13 +112,12 @@ class Mapped:
         if split not in self._files:
             self._files[split] = self._written(split)
         file = self._files[split]
-        step = phones_a_piece(self._source.dataset.longest[split])
-        for first in range(0, len(ids), step):
-            piece = ids[first : first + step]
-            yield self._shard(file, piece)
+        places = np.searchsorted(self._ids, ids)
+        for first, last in cuts(file.offsets(places)):
+            yield self._shard(file, ids[first:last], places[first:last])
 
-    def _shard(self, file: _RowFile, ids: Int64) -> Shard:
-        records, offsets = file.read(np.searchsorted(self._ids, ids))
+    def _shard(self, file: _RowFile, ids: Int64, places: Int64) -> Shard:
+        records, offsets = file.read(places)
         width = len(self._source.features)
         features, targets = blank(width, len(records))
         features[:, :-1] = records[:, :width].T
@@ -159,10 +158,14 @@ class _RowFile:
         if self._map is not None:
             self._records = np.frombuffer(self._map, dtype=np.float32).reshape(-1, width)
 
+    def offsets(self, places: Int64) -> Int64:
+        """Where the records of each of some phones begin among theirs, and where the last ones end."""
+        return np.concatenate([[0], np.cumsum(self._offsets[places + 1] - self._offsets[places])])
+
     def read(self, places: Int64) -> tuple[Float32, Int64]:
         """A copy of the records of some phones, whose places rise, and the offsets of each within it."""
-        starts, counts = self._offsets[places], self._offsets[places + 1] - self._offsets[places]
-        offsets = np.concatenate([[0], np.cumsum(counts)])
+        starts, offsets = self._offsets[places], self.offsets(places)
+        counts = np.diff(offsets)
         if len(places) and places[-1] - places[0] == len(places) - 1:
             records = self._records[starts[0] : starts[-1] + counts[-1]].copy()
         else:

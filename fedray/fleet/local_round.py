@@ -5,8 +5,9 @@ Also one phone's part of it alone, for replay.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from fedray.fleet.compiling import compiled
 from fedray.fleet.messages import Lost
 from fedray.fleet.shard import Shard
 from fedray.learning.batches import Batches, batches
-from fedray.learning.block import LEAST_WIDTH, WIDTH, VectorisedTrainer
-from fedray.learning.compiled import CompiledRound, Finished, Started
+from fedray.learning.block import LEAST_WIDTH, VectorisedTrainer, width_of
+from fedray.learning.compiled import CompiledRound, Finished
 from fedray.learning.loop import LoopTrainer
+from fedray.learning.models import flat_weights
 from fedray.learning.optimisers import LocalTraining
 from fedray.learning.program import AnyProgram, VisitProgram
 from fedray.learning.task import Loss
@@ -49,13 +51,6 @@ class Broadcast:
     round: int
     weights: Tensor
     extra: Mapping[str, Tensor]
-    _lanes: list[Started] = field(default_factory=list)
-
-    def lanes(self, program: CompiledRound) -> Started:
-        """The same, made ready once for all blocks of a compiled round."""
-        if not self._lanes:
-            self._lanes.append(program.begin(self.weights, self.extra))
-        return self._lanes[0]
 
 
 def local_training(learning: Learning) -> LocalTraining:
@@ -89,17 +84,18 @@ class LocalRound:
     ) -> None:
         self.network, self.features, self.loss, self.seed = network, features, loss, seed
         self.strategy, self.weighting = strategy, federation.weighting
-        self.training = local_training(learning)
-        self.grid = Grid.of(total_weight)
-        loop = LoopTrainer(network, loss, self.training)
-        self.trainer: Trainer = (
-            loop
-            if learning.trainer == "loop" or strategy.hops
-            else VectorisedTrainer(network, loss, self.training, features)
-        )
+        self.training, self.looped = local_training(learning), learning.trainer == "loop" or strategy.hops
+        self.grid, self.width = Grid.of(total_weight), width_of(len(flat_weights(network)))
         # A model that hops visits one phone at a time, so there is no block; compiled or not, each is visited alone.
-        self.visits: Visits = PlainVisits(loop)
+        self.visits: Visits = PlainVisits(LoopTrainer(network, loss, self.training))
         self.compiled: CompiledRound | None = None
+
+    @functools.cached_property
+    def trainer(self) -> Trainer:
+        """Of the run; made when it is first used, which a compiled round never does."""
+        if self.looped:
+            return LoopTrainer(self.network, self.loss, self.training)
+        return VectorisedTrainer(self.network, self.loss, self.training, self.features)
 
     def compile(self, program: AnyProgram, folder: Path) -> None:
         """From here on, train by this round as it was recorded.
@@ -152,10 +148,10 @@ class LocalRound:
 
     def _at_once(self, longest: int) -> int:
         """How many phones are taken together, if the longest has so many rows."""
+        rows = max(1, longest) * self.training.epochs
         if self.compiled is None:
-            return WIDTH
-        drawn = self.compiled.width * max(1, longest) * self.training.epochs
-        return self.compiled.width * max(1, min(BLOCKS_AT_ONCE, ROWS_AT_ONCE // drawn))
+            return max(1, min(self.width, ROWS_AT_ONCE // rows))
+        return self.compiled.width * max(1, min(BLOCKS_AT_ONCE, ROWS_AT_ONCE // (self.compiled.width * rows)))
 
     def visit(self, shard: Shard, ids: Int64, start: Broadcast) -> tuple[Tensor, dict[str, Int64], list[Lost]]:
         """Train phones one after another, each from the weights that the one before left.
@@ -255,7 +251,7 @@ class LocalRound:
         weights = np.zeros(len(drawn.phones), dtype=np.int64)
         weights[real] = self._weights(shard, ids[drawn.phones[real]])
         padded = _padded(memory, drawn)
-        started = start.lanes(self.compiled)
+        started = self.compiled.begin(start.weights, start.extra)
         for first in range(0, len(drawn.phones), width):
             here = slice(first, first + width)
             part = drawn.part(first, first + width)

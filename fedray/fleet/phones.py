@@ -39,7 +39,7 @@ from fedray.fleet.messages import (
     Train,
     Visit,
 )
-from fedray.fleet.rows import RowSource, phones_a_piece
+from fedray.fleet.rows import RowSource, cuts
 from fedray.fleet.shard import Shard
 from fedray.fleet.unreadable import Looked
 from fedray.learning import metrics, models, scoring, task
@@ -175,10 +175,9 @@ class Phones:
     def _evaluate(self, run: PreparedRun, split: str, weights: Tensor) -> Sums:
         total: Sums = {}
         weights = weights.to(run.device)
-        step = phones_a_piece(run.spec.longest[split])
         for shard in run.held.shards(split, run.ids):
-            for first in range(0, len(shard.ids), step):
-                total = merged(total, _scored(run, shard, first, min(first + step, len(shard.ids)), split, weights))
+            for first, last in cuts(shard.offsets):
+                total = merged(total, _scored(run, shard, first, last, split, weights))
         return total
 
     def _needed(self) -> PreparedRun:

@@ -158,9 +158,10 @@ class RowSource:
 
     def pieces(self, ids: Int64, split: str) -> Iterator[PhoneRows]:
         """The rows of some phones, a piece after another; at least one piece, for none as well."""
-        step = phones_a_piece(self.dataset.longest[split])
-        for first in range(0, max(1, len(ids)), step):
-            yield self.read(ids[first : first + step], split)
+        if not len(ids):
+            yield self.read(ids, split)
+        for first, last in cuts(self.offsets(ids, split)):
+            yield self.read(ids[first:last], split)
 
     def read(self, ids: Int64, split: str) -> PhoneRows:
         """The rows of some phones, whose ids rise.
@@ -178,8 +179,11 @@ class RowSource:
 
     def offsets(self, ids: Int64, split: str) -> Int64:
         """Where the rows of each of some phones would begin, and where the last would end, `[phones + 1]`."""
+        rows, phones, longest = self.dataset.rows[split], self.dataset.phones, self.dataset.longest[split]
+        if rows == phones * longest:  # everybody has as many
+            return np.arange(len(ids) + 1, dtype=np.int64) * longest
         counts = [np.zeros(1, dtype=np.int64)]
-        step = phones_a_piece(self.dataset.longest[split])
+        step = phones_a_piece(rows / phones)
         counts += [
             np.diff(self._stored(ids[first : first + step], split, []).offsets) for first in range(0, len(ids), step)
         ]
@@ -219,28 +223,23 @@ class RowSource:
         raise BadRow(why, file, ", ".join(self.target.columns), row)
 
 
-def read_rows(
-    dataset: Dataset,
-    reader: ShardReader,
-    first: int,
-    last: int,
-    split: str,
-    features: Sequence[str],
-    target: Target,
-    time: str | None,
-) -> PhoneRows:
-    """The rows of phones `first..last-1` at once, their targets derived.
+def phones_a_piece(rows: float) -> int:
+    """Phones that are read, made or scored together, if each has so many rows."""
+    return max(1, min(PHONES_A_PIECE, int(ROWS_A_PIECE // max(1.0, rows))))
 
-    Raises:
-        BadRow: As `RowSource.read`.
+
+def cuts(offsets: Int64) -> Iterator[tuple[int, int]]:
+    """Phones in pieces, first and last plus one: as many at a time as `ROWS_A_PIECE` allows, whoever has the rows.
+
+    Args:
+        offsets: The rows of phone p are `offsets[p]:offsets[p + 1]`, `[phones + 1]`.
     """
-    ids = np.arange(first, last, dtype=np.int64)
-    return RowSource(dataset, reader, features, target, time).read(ids, split)
-
-
-def phones_a_piece(longest: int) -> int:
-    """Phones that are read, made or scored together, if the longest has so many rows."""
-    return max(1, min(PHONES_A_PIECE, ROWS_A_PIECE // max(1, longest)))
+    first, phones = 0, len(offsets) - 1
+    while first < phones:
+        full = int(np.searchsorted(offsets, offsets[first] + ROWS_A_PIECE, side="right")) - 1
+        last = min(max(full, first + 1), first + PHONES_A_PIECE, phones)
+        yield first, last
+        first = last
 
 
 def _place(dataset: Dataset, reader: ShardReader, phone: int, split: str, row: int) -> tuple[str, int]:

@@ -78,19 +78,22 @@ def batches(
     full = bool(len(rows)) and bool((rows == most * batch_size).all())
     index = np.full((len(ids), epochs * most, batch_size), spare, dtype=np.int64)
     mask = np.ones((1, 1, 1), dtype=np.float32) if full else np.zeros(index.shape, dtype=np.float32)
-    for epoch in range(epochs):
-        order = shuffles(key(seed, Purpose.SHUFFLE, round_number, ids, epoch), rows, most * batch_size)
-        order += starts[:, None]
-        real = np.arange(most * batch_size) < rows[:, None]
-        if not full:
-            # Not zeros: a network that can't take them (a division by a row's norm) would make NaN of a masked row.
-            order = np.where(real, order, starts[:, None])
-        for first, last, steps in _alike(per_epoch):
-            here = slice(first, last), slice(epoch * steps, (epoch + 1) * steps)
-            cut = order[first:last, : steps * batch_size]
-            index[here] = cut.reshape(last - first, steps, batch_size)
+    for begin, end in _similar(per_epoch):
+        width = int(per_epoch[begin]) * batch_size
+        own, real = starts[begin:end, None], np.arange(width) < rows[begin:end, None]
+        for epoch in range(epochs):
+            keys = key(seed, Purpose.SHUFFLE, round_number, ids[begin:end], epoch)
+            order = shuffles(keys, rows[begin:end], width)
+            order += own
             if not full:
-                mask[here] = real[first:last, : steps * batch_size].reshape(last - first, steps, batch_size)
+                # Not zeros: a network that can't take them (a division by a row's norm) would make NaN of a masked row.
+                order = np.where(real, order, own)
+            for first, last, steps in _alike(per_epoch[begin:end]):
+                here = slice(begin + first, begin + last), slice(epoch * steps, (epoch + 1) * steps)
+                cut = order[first:last, : steps * batch_size]
+                index[here] = cut.reshape(last - first, steps, batch_size)
+                if not full:
+                    mask[here] = real[first:last, : steps * batch_size].reshape(last - first, steps, batch_size)
     by_step = torch.from_numpy(index).transpose(0, 1)
     return Batches(
         phones,
@@ -101,6 +104,14 @@ def batches(
         rows * epochs,
         key(seed, Purpose.MODULE, round_number, ids),
     )
+
+
+def _similar(per_epoch: Int64) -> list[tuple[int, int]]:
+    """Runs of phones whose steps, which fall, are within a factor of two: first, last plus one. Their orders are drawn
+    together, padded to the longest; so one long phone doesn't make every other one's draws as long as its own."""
+    scale = np.ceil(np.log2(per_epoch[per_epoch > 0])).astype(np.int64)
+    ends = [*(np.flatnonzero(np.diff(scale)) + 1), len(scale)]
+    return [(int(a), int(b)) for a, b in zip([0, *ends[:-1]], ends, strict=True) if b > a]
 
 
 def _alike(per_epoch: Int64) -> list[tuple[int, int, int]]:

@@ -30,11 +30,20 @@ LEAST_WIDTH = 8
 """Kernels for a block of one phone round differently (measured: 4e-8); blocks of two and more agree to the bit."""
 
 WIDTH = 512
-"""Phones a block. Eager speed rises until about 500 and memory with it; it can't change a bit."""
+"""Phones a block, at most. Eager speed rises until about 500 and memory with it; it can't change a bit."""
+
+WEIGHTS_A_BLOCK = 6 << 20
+"""Of all phones of a block together: beyond it, a large network trains more slowly than by the plain loop (92 thousand
+weights, steps a second: 309 in blocks of 512, 594 in blocks of 64, 390 one by one)."""
 
 BlockGradients = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Weights `[phones, D]`, features `[phones, batch, ...]`, targets and mask `[phones, batch]` to gradients
 `[phones, D]` and losses `[phones]`."""
+
+
+def width_of(weights: int) -> int:
+    """Phones a block, for a network of so many weights."""
+    return max(LEAST_WIDTH, min(WIDTH, WEIGHTS_A_BLOCK // weights))
 
 
 class VectorisedTrainer:

@@ -154,8 +154,8 @@ def loss_sums(loss: Loss, outputs: Tensor, targets: Tensor, offsets: Int64, long
         outputs: `[rows, outputs]`.
         targets: `[rows]`.
         offsets: `[phones + 1]`.
-        longest: Rows of the longest phone of all; batches are padded to it, so that every phone's loss is made by the
-            same kernel.
+        longest: Rows of the longest phone of all. A phone's batch is padded to it, or to the next power of two of the
+            phone's own rows if that is less: the kernel that makes its loss depends on no other phone beside it.
 
     Returns:
         Limbs of `loss.loss` and `loss.rows`; `loss.loss!` counts phones whose loss no limb holds, as in `metric_sums`.
@@ -164,25 +164,27 @@ def loss_sums(loss: Loss, outputs: Tensor, targets: Tensor, offsets: Int64, long
     rows, starts = np.diff(offsets)[filled], offsets[filled]
     sums = {"loss.loss": to_limbs(np.zeros(())), "loss.rows": to_limbs(rows.astype(np.float64)).sum(axis=1)}
     of_phones = vmap(loss)
-    width = max(2, LARGEST_PAIRS // max(1, longest) ** 2)  # a loss may compare every row with every other
-    for first in range(0, len(filled), width):
-        here = slice(first, first + width)
-        losses = of_phones(*_padded(outputs, targets, starts[here], rows[here], longest))
-        sums = merged(sums, _exact("loss.loss", losses.double().numpy() * rows[here]))
+    padded = np.minimum(2 ** np.ceil(np.log2(rows)).astype(np.int64), longest)
+    for length in np.unique(padded):
+        alike = np.flatnonzero(padded == length)
+        width = max(2, LARGEST_PAIRS // int(length) ** 2)  # a loss may compare every row with every other
+        for first in range(0, len(alike), width):
+            here = alike[first : first + width]
+            pair = np.resize(here, max(2, len(here)))  # kernels may round differently for one alone
+            losses = of_phones(*_padded(outputs, targets, starts[pair], rows[pair], int(length)))[: len(here)]
+            sums = merged(sums, _exact("loss.loss", losses.double().numpy() * rows[here]))
     return sums
 
 
-def _padded(
-    outputs: Tensor, targets: Tensor, starts: Int64, rows: Int64, longest: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs, targets and mask of some phones, `[phones, longest, ...]`; padding is a phone's own first row, so that
+def _padded(outputs: Tensor, targets: Tensor, starts: Int64, rows: Int64, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs, targets and mask of some phones, `[phones, length, ...]`; padding is a phone's own first row, so that
     no phone's rows can spoil another's loss."""
-    if len(rows) and (rows == longest).all():  # then they lie end to end as they are
-        here = slice(int(starts[0]), int(starts[-1]) + longest)
-        mask = torch.ones(len(rows), longest)
-        return outputs[here].view(len(rows), longest, -1), targets[here].view(len(rows), longest), mask
-    real = np.arange(longest) < rows[:, None]
-    index = np.where(real, starts[:, None] + np.arange(longest), starts[:, None])
+    if (rows == length).all() and starts[-1] - starts[0] == length * (len(rows) - 1):  # then they lie end to end
+        here = slice(int(starts[0]), int(starts[-1]) + length)
+        mask = torch.ones(len(rows), length)
+        return outputs[here].view(len(rows), length, -1), targets[here].view(len(rows), length), mask
+    real = np.arange(length) < rows[:, None]
+    index = np.where(real, starts[:, None] + np.arange(length), starts[:, None])
     return outputs[index], targets[index], torch.from_numpy(real.astype(np.float32))
 
 

@@ -14,7 +14,7 @@ import copy
 import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -27,12 +27,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from fedray.learning.lanes import InLanes, alone, phone_graph
 from fedray.learning.models import Layout, flat_weights
 from fedray.learning.optimisers import LocalTraining
-from fedray.learning.program import LANES, LOW_BITS, Graph, Program, VisitProgram
+from fedray.learning.program import LANES, LOW_BITS, MOST_GROUPS, Graph, Program, VisitProgram
 from fedray.learning.task import Loss
 from fedray.learning.threads import one_thread
 from fedray.sums import LARGEST_UPDATE
 
-MOST_GROUPS = 16
 NUMBERS_A_BLOCK = 1 << 20
 """Weights of a block at most, 4 MiB: more phones a block spare calls, but their weights leave the caches."""
 
@@ -78,7 +77,7 @@ def record(round_: Round) -> Program:
         Exception: Whatever torch raises for a module, loss or strategy that can't be recorded.
     """
     trained = copy.deepcopy(round_.network).train()
-    round_ = Round(**{**round_.__dict__, "network": trained})
+    round_ = replace(round_, network=trained)
     flat = flat_weights(trained)
     groups = max(1, min(MOST_GROUPS, NUMBERS_A_BLOCK // (LANES * len(flat))))
     with torch.no_grad():

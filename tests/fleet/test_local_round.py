@@ -138,11 +138,11 @@ def test_the_same_bits_however_phones_are_cut_into_actors(trainer, cuts):
         assert np.array_equal(sum(part[name] for part in parts), units), name
 
 
-def test_the_same_bits_in_blocks_of_any_width(monkeypatch):
+def test_the_same_bits_in_blocks_of_any_width():
     of = local_round(Adding())
     sums, _, memory = train(of, shard(), EVERYBODY)
     for width in (1, 4):
-        monkeypatch.setattr("fedray.fleet.local_round.WIDTH", width)
+        of.width = width
         again, _, kept = train(of, shard(), EVERYBODY)
         assert all(np.array_equal(again[name], units) for name, units in sums.items())
         assert torch.equal(kept, memory)

@@ -14,7 +14,7 @@ from fedray.data.dataset import Dataset
 from fedray.data.shards import ParquetShards
 from fedray.data.sources import prepare
 from fedray.errors import BadRow
-from fedray.fleet.rows import PhoneRows, RowSource, read_rows
+from fedray.fleet.rows import PhoneRows, RowSource, cuts
 from fedray.learning.standardise import Scaling
 from fedray.learning.task import Target, target
 from fedray.sums import from_limbs
@@ -28,7 +28,8 @@ def dataset(tmp_path_factory) -> Dataset:
 
 
 def read(dataset, first=0, last=23, split="train", features=FEATURES, named="log10p1_infected", time=None) -> PhoneRows:
-    return read_rows(dataset, ParquetShards(dataset), first, last, split, features, target(named), time)
+    source = RowSource(dataset, ParquetShards(dataset), features, target(named), time)
+    return source.read(np.arange(first, last), split)
 
 
 def stored(dataset, *columns, first=0, last=23):
@@ -176,6 +177,18 @@ def test_a_target_that_float32_can_not_hold_has_its_place_whatever_the_piece(
         list(source.pieces(np.array([4, 5, 7, 8]), "train"))
     assert bad.value.kind == f"the derived target {kind}"
     assert (bad.value.file, bad.value.row) == ("train-00000.parquet", 9 * 5)
+
+
+def test_a_long_phone_among_many_costs_one_more_piece_and_not_a_thousand():
+    counts = np.full(8_000, 50)
+    counts[17] = 500_000
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    pieces = list(cuts(offsets))
+    assert [last for _, last in pieces[:-1]] == [first for first, _ in pieces[1:]]
+    assert (pieces[0][0], pieces[-1][1]) == (0, 8_000)
+    assert pieces[:2] == [(0, 17), (17, 18)]
+    assert len(pieces) == 4  # the rest fill two
+    assert list(cuts(np.zeros(1, dtype=np.int64))) == []
 
 
 def test_rows_never_leave(dataset):

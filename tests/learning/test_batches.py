@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fedray.learning.batches import batches
+from fedray.randomness import shuffles
 
 SPARE = 10_000
 
@@ -114,6 +115,21 @@ def test_epochs_are_independent_of_each_other():
     batch = made([4] * phones, starts=[0] * phones)
     pairs = batch.rows[0, :, 0].numpy() * 4 + batch.rows[1, :, 0].numpy()
     assert stats.chisquare(np.bincount(pairs, minlength=16)).pvalue > 1e-4
+
+
+def test_a_long_phone_makes_no_other_ones_draws_longer(monkeypatch):
+    drawn = []
+
+    def counted(keys, rows, width):
+        drawn.append(len(rows) * width)
+        return shuffles(keys, rows, width)
+
+    monkeypatch.setattr("fedray.learning.batches.shuffles", counted)
+    rows = [50] * 200 + [20_000] + [0] * 5
+    batch = made(rows, epochs=1, batch_size=10)
+    assert sum(drawn) == sum(rows)
+    (place,) = np.flatnonzero(batch.phones == 3)
+    assert real_rows(batch, place) == real_rows(made([50], ids=[3], starts=[150], epochs=1, batch_size=10), 0)
 
 
 def test_pinned():

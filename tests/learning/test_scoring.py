@@ -258,6 +258,18 @@ class TestLossSums:
             got = loss_sums(LOSSES["mse"], torch.zeros(0, 1), torch.zeros(0), offsets, 5)
             assert [float(from_limbs(limbs)) for limbs in got.values()] == [0, 0]
 
+    def test_a_long_phone_makes_no_other_ones_batch_longer(self):
+        lengths = []
+
+        def seen(outputs, targets, mask):
+            lengths.append(len(mask))
+            return LOSSES["mse"](outputs, targets, mask)
+
+        rows = [50] * 300 + [20_000]
+        offsets = np.concatenate([[0], np.cumsum(rows)])
+        loss_sums(seen, torch.zeros(sum(rows), 1), torch.ones(sum(rows)), offsets, 20_000)
+        assert lengths == [64, 20_000]
+
     def test_a_loss_of_all_pairs_is_cut_into_pieces(self, monkeypatch):
         outputs, targets = self.rows("mse_broadcast")
         whole = loss_sums(LOSSES["mse_broadcast"], outputs, targets, OFFSETS, self.LONGEST)

@@ -24,7 +24,7 @@ from fedray.fleet.fleet import Fleet
 from fedray.fleet.messages import Answer, Failure, Lost, Report
 from fedray.fleet.phones import Phones
 from fedray.fleet.ray_engine import RayEngine
-from fedray.fleet.rows import read_rows
+from fedray.fleet.rows import RowSource
 from fedray.learning.task import target
 
 REPORT = {"run", "round", "attempt", "actor", "sums", "lost", "weights", "others"}
@@ -193,9 +193,8 @@ def node_logs() -> str:
 def test_shards_refuse_to_be_pickled_and_copied(small_outbreak: Dataset, tmp_path: Path) -> None:
     reader = ParquetShards(small_outbreak)
     rows = reader.read(0, 3, "train", ["temperature"])
-    known = read_rows(
-        small_outbreak, reader, 0, 3, "train", ["temperature"], target("log10_infected"), small_outbreak.time
-    )
+    source = RowSource(small_outbreak, reader, ["temperature"], target("log10_infected"), small_outbreak.time)
+    known = source.read(np.arange(3), "train")
     phones = Phones(0, 0, 3, small_outbreak)
     with fleet_of(small_outbreak, 9) as fleet:
         outcome = trained(fleet, experiment(learning__rounds=0), tmp_path)
