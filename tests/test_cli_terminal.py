@@ -114,9 +114,8 @@ def test_a_terminal_gets_a_live_bar(folder):
     assert "\x1b" not in results  # standard output is no terminal here
 
 
-@pytest.mark.parametrize(
-    "terminal", [pytest.param(True, id="Ctrl-C"), pytest.param(False, id="SIGTERM", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("terminal", [pytest.param(True, id="Ctrl-C"), pytest.param(False, id="SIGTERM")])
 def test_an_interrupted_run_is_killed_in_mlflow_and_leaves_nothing(terminal, folder):
     started = Started("run", "long.yaml", folder=folder, terminal=terminal)
     started.until("phones/s" if terminal else "main, 100000 rounds")

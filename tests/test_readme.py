@@ -93,6 +93,7 @@ def run_program(page, folder):
     return execute("python page.py", folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if program(page)], ids=name)
 def test_python_blocks_of_a_page_run_as_one_program(page, tmp_path):
     run_program(page, checkout(tmp_path))

@@ -187,6 +187,7 @@ class TestKilled:
         sessions = [f"_{ended.process}/" for ended in (died, done)]  # Ray names them by time and driver
         wait_until(lambda: not alive(sessions), 120, lambda: f"the end of {alive(sessions)}")
 
+    @pytest.mark.slow
     def test_the_command_line_goes_on_and_says_when_there_is_nothing_left(
         self, shell: WarmShell, home: Path, undisturbed: Any
     ) -> None:

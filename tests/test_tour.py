@@ -87,6 +87,7 @@ def test_it_imports_fedray_alone_beside_what_its_readers_know():
     assert set(imported) <= {"fedray", "matplotlib", "numpy", "pandas", "torch"}
 
 
+@pytest.mark.slow
 def test_it_says_the_same_again_and_warns_of_nothing(executed):
     for before, now in zip(code(stored()), executed[0], strict=True):
         assert streams(now, "stderr") == ""
@@ -94,6 +95,7 @@ def test_it_says_the_same_again_and_warns_of_nothing(executed):
         assert numbers(now) == pytest.approx(numbers(before), abs=2e-3, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_the_bug_learns_nothing_and_its_mend_and_fedavg_learn(executed):
     ratios = executed[1]["ratios"]
     assert ratios["as it was"] >= 0.92
@@ -102,11 +104,13 @@ def test_the_bug_learns_nothing_and_its_mend_and_fedavg_learn(executed):
     assert all(ratio <= 0.82 for ratio in executed[1]["ratio_elsewhere"])
 
 
+@pytest.mark.slow
 def test_calibration_takes_the_shrinking_back(executed):
     nowcast = executed[1]["nowcast"]
     assert nowcast["nowcast_calibrated_mse"] < nowcast["nowcast_mse"] / 2
 
 
+@pytest.mark.slow
 def test_a_network_of_the_notebook_trained_on_ray_actors_with_the_same_bits_as_without(executed):
     claims = executed[1]
     assert claims["engine"] == "ray"
@@ -116,9 +120,11 @@ def test_a_network_of_the_notebook_trained_on_ray_actors_with_the_same_bits_as_w
     assert claims["points"][0] == claims["points"][1] > 0
 
 
+@pytest.mark.slow
 def test_the_loaded_model_takes_raw_rows_and_says_more_infected_for_the_ill(executed):
     assert executed[1]["ill_minus_healthy"] > 0.5
 
 
+@pytest.mark.slow
 def test_the_replayed_phone_does_what_it_did_but_for_rounding(executed):
     assert 0 <= executed[1]["replay"] <= 1e-5

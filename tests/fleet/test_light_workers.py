@@ -135,6 +135,7 @@ class TestOnAClusterThatWasThere:
         assert said[0].startswith("phone actors are plain worker processes, since light ones don't work here: on node ")
         assert "without forking it" in said[0]
 
+    @pytest.mark.slow
     def test_where_no_worker_starts_at_all_plain_ones_do(
         self, ray_cluster: str, small_outbreak: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -147,6 +148,7 @@ class TestOnAClusterThatWasThere:
         assert "did not start within 5 s" in said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["local", "nodes"])
 def test_loss_of_an_actor_or_of_a_node_changes_no_bit_and_leaves_nothing_behind(
     where: str, undisturbed: str, tmp_path: Path

@@ -100,7 +100,14 @@ def test_every_network_trains_as_by_the_plain_loop(name):
     assert_equal(updates(done, made, start), wanted(net, task.mse, OPTIMISERS["sgd"]))
 
 
-@pytest.mark.parametrize(("loss", "local"), [(task.mae, "momentum"), (task.mse_broadcast, "sgd"), (task.bce, "adam")])
+@pytest.mark.parametrize(
+    ("loss", "local"),
+    [
+        (task.mae, "momentum"),
+        (task.mse_broadcast, "sgd"),
+        pytest.param(task.bce, "adam", marks=pytest.mark.slow),
+    ],
+)
 def test_every_loss_and_optimiser(loss, local):
     net, knobs = network("mlp"), OPTIMISERS[local]
     program = recorded(net, loss, knobs)

@@ -115,7 +115,7 @@ def test_the_fleet_still_serves_after_that(fleet: Fleet, small_outbreak: Dataset
     assert trained(fleet, experiment(), tmp_path / "after", run="after").sha256 == expected.sha256
 
 
-@pytest.mark.parametrize("strategy", ["scaffold", "sequential"])
+@pytest.mark.parametrize("strategy", ["scaffold", pytest.param("sequential", marks=pytest.mark.slow)])
 def test_an_actor_that_hangs_is_replaced_by_its_deadline_and_changes_no_bit(
     strategy: str, ray_cluster: str, small_outbreak: Dataset, tmp_path: Path
 ) -> None:
