@@ -51,11 +51,13 @@ def cluster(started_cluster: Cluster) -> Iterator[Cluster]:
     started_cluster.repair()
     yield started_cluster
     hosts = started_cluster.network.hosts.values()
+    for host in hosts:  # who was cut off for good ends when it hears that it was given up
+        host.link.mend()
 
     def left() -> dict[str, list[int]]:
         return {host.name: pids for host in hosts if (pids := started_cluster.actors(host))}
 
-    wait_until(lambda: not left(), 30, lambda: f"the end of phone actors {left()}")
+    wait_until(lambda: not left(), 60, lambda: f"the end of phone actors {left()}")
 
 
 def asked(gate: Path, **knobs: Any) -> dict[str, Any]:
