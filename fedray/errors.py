@@ -94,3 +94,13 @@ class RunFailed(FedrayError):
 
 class PhonesLost(RunFailed):
     """More phones dropped out of a round than the experiment allows."""
+
+
+def first_line(error: BaseException, longest: int = 200) -> str:
+    """What an error of somebody else's says, for the middle of a sentence; its kind, where it says nothing.
+
+    Args:
+        error: Whatever a library raised.
+        longest: In characters.
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest]

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedray.data.dataset import MANIFEST, DataFile, Dataset
-from fedray.errors import BadRow, Problem, RunFailed, UserMistake
+from fedray.errors import BadRow, Problem, RunFailed, UserMistake, first_line
 from fedray.storage import PARTIAL, Storage, storage, within, without_password
 
 KNOB = "fleet.shards_at"
@@ -200,4 +200,4 @@ def _no_place(place: str, error: Exception) -> UserMistake:
 
 
 def _line(error: Exception) -> str:
-    return without_password((str(error).strip().splitlines() or [type(error).__name__])[0][:200])
+    return without_password(first_line(error))

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from fedray.config import Experiment
-from fedray.errors import Problem, UserMistake
+from fedray.errors import Problem, UserMistake, first_line
 from fedray.federation.progress import Progress
 from fedray.federation.sameness import differences, fixed_knobs
 from fedray.federation.state import RunState
@@ -61,7 +61,7 @@ def refuse_unknown_place(experiment: Experiment) -> None:
         storage(place or "")
     except Exception as error:  # of a kind that nobody knows, its package missing, or a store that doesn't answer
         rule = "must be a folder, or a URI that fsspec can reach"
-        raise UserMistake(Problem("fleet.checkpoint_to", str(place), rule, _line(error))) from error
+        raise UserMistake(Problem("fleet.checkpoint_to", str(place), rule, first_line(error))) from error
 
 
 class Checkpoints:
@@ -100,7 +100,7 @@ class Checkpoints:
             raise
         except Exception as error:  # whatever the library of a URI raises: not there is something else
             place, rule = "fleet.checkpoint_to", "checkpoints must be readable to go on with a run"
-            mend = f"see that {self.place} can be reached ({_line(error)})"
+            mend = f"see that {self.place} can be reached ({first_line(error)})"
             raise UserMistake(Problem(place, self.place, rule, mend)) from error
         return found
 
@@ -163,7 +163,7 @@ class Checkpoints:
         try:
             do(about)
         except Exception as error:  # the disk is full, the place is gone, there is no right to write: the run goes on
-            self.say(f"{what} to {self.place} ({_line(error)}); the run goes on")
+            self.say(f"{what} to {self.place} ({first_line(error)}); the run goes on")
             return False
         return True
 
@@ -215,7 +215,7 @@ class Checkpoints:
                 if vectors_of(self._storage.read(name))[1] != digest:
                     raise Damaged(f"{name} is another one")
         except (Damaged, FileNotFoundError) as damage:
-            self.say(f"checkpoint of round {number} is damaged ({_line(damage)}); going on from the one before")
+            self.say(f"checkpoint of round {number} is damaged ({first_line(damage)}); going on from the one before")
             self._storage.remove(_manifest_name(number))
             return None
         then, now = manifest["made_with"], self._about["made_with"]
@@ -280,7 +280,3 @@ def _digest(content: bytes) -> str:
 
 def _checksum(said: Mapping[str, Any]) -> str:
     return _digest(json.dumps(said, sort_keys=True).encode())
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

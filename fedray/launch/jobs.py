@@ -20,7 +20,7 @@ import requests
 from ray.job_submission import JobSubmissionClient
 
 from fedray.config import Experiment
-from fedray.errors import Problem, RunFailed, UserMistake
+from fedray.errors import Problem, RunFailed, UserMistake, first_line
 from fedray.launch.upload import Upload
 
 STOPPING = 120
@@ -70,7 +70,7 @@ class Jobs:
         try:
             self._client = JobSubmissionClient(address)
         except Exception as error:  # Ray raises many kinds, for silence, for a missing token, for a wrong one
-            why = _first_line(error)
+            why = first_line(error)
             mend = "open a tunnel with `ray dashboard cluster.yaml`"
             if "token" in str(error).lower() or "unauth" in str(error).lower():
                 mend = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's token"
@@ -100,7 +100,7 @@ class Jobs:
                 metadata={"experiment": experiment.name},
             )
         except (RuntimeError, *AWAY) as error:
-            raise RunFailed(f"the cluster at {self.address} didn't take the job: {_first_line(error)}") from error
+            raise RunFailed(f"the cluster at {self.address} didn't take the job: {first_line(error)}") from error
         return Job(job_id, self.address, self._client)
 
     def job(self, job_id: str) -> Job:
@@ -143,7 +143,7 @@ class Job:
             except (RuntimeError, *AWAY) as error:
                 if time.monotonic() - heard > LOST:
                     raise RunFailed(
-                        f"the cluster at {self.address} no longer answers ({_first_line(error)}); the job may go on\n"
+                        f"the cluster at {self.address} no longer answers ({first_line(error)}); the job may go on\n"
                         f"    mend: fedray follow {self.id} --address {self.address}"
                     ) from error
             time.sleep(PAUSE)
@@ -199,7 +199,3 @@ def _ended(job_id: str, info: Any) -> Ended:
 
 def _not_there(address: str, rule: str, mend: str) -> UserMistake:
     return UserMistake(Problem("--address", address, rule, mend))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

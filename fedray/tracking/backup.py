@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedray.errors import first_line
+from fedray.storage import without_password
 from fedray.tracking.copies import MANIFEST, RECORD, File, Manifest, manifest_at, place_of_file
 from fedray.tracking.places import Place
 
@@ -50,7 +52,7 @@ class Backup:
         try:
             self._copy(run_id, kept)
         except Exception as error:  # whatever MLflow, a network or a storage raises
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            why = without_password(first_line(error))
             log.warning("run %s was not copied to %s; what was there before stays (%s)", run_id, self.place.uri, why)
             return False
         return True

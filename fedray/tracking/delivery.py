@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from fedray.errors import first_line
 from fedray.tracking.journal import Batch, Busy, Journal, Operation
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between attempts when nobody answers
@@ -196,7 +197,7 @@ def _cause(error: BaseException) -> str:
     """The innermost reason, in one line: `Connection refused` rather than the tale of all layers around it."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+    return first_line(error, 100)
 
 
 def deliver_left_behind(folder: Path, sink_for: Callable[[str], Sink], died: Operation) -> dict[str, str]:
