@@ -31,6 +31,7 @@ PAUSE = 2.0
 """Seconds between two attempts to reach a cluster that doesn't answer."""
 NOISY = tuple(f"ray.{name}" for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk"))
 """Loggers that have levels of their own."""
+TUNNEL = "open a tunnel with `ray dashboard cluster.yaml`"
 NO_FEDRAY = (127, "No module named")
 AWAY = (aiohttp.ClientError, requests.RequestException, ConnectionError, TimeoutError)
 
@@ -71,7 +72,7 @@ class Jobs:
             self._client = JobSubmissionClient(address)
         except Exception as error:  # Ray raises many kinds, for silence, for a missing token, for a wrong one
             why = first_line(error)
-            mend = "open a tunnel with `ray dashboard cluster.yaml`"
+            mend = TUNNEL
             if "token" in str(error).lower() or "unauth" in str(error).lower():
                 mend = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's token"
             raise _not_there(address, "must be a Ray cluster's dashboard that answers", f"{mend} ({why})") from error
@@ -107,10 +108,13 @@ class Jobs:
         """A job that is there.
 
         Raises:
-            UserMistake: If there is none of that id.
+            UserMistake: If there is none of that id, or nobody answers any more.
         """
         try:
             self._client.get_job_info(job_id)
+        except AWAY as error:
+            rule = "must be a Ray cluster's dashboard that answers"
+            raise _not_there(self.address, rule, f"{TUNNEL} ({first_line(error)})") from error
         except RuntimeError as error:
             mend = f"`ray job list --address {self.address}` shows them"
             raise UserMistake(Problem("job", job_id, "must be a job of that cluster", mend)) from error
@@ -149,8 +153,17 @@ class Job:
             time.sleep(PAUSE)
 
     def stop(self) -> None:
-        """Ask it to end as after Ctrl-C; it has `STOPPING` seconds."""
-        self._client.stop_job(self.id)
+        """Ask it to end as after Ctrl-C; it has `STOPPING` seconds.
+
+        Raises:
+            RunFailed: If the cluster doesn't answer.
+        """
+        try:
+            self._client.stop_job(self.id)
+        except (RuntimeError, *AWAY) as error:
+            why = f"the cluster at {self.address} doesn't answer ({first_line(error)})"
+            mend = f"{TUNNEL}, then fedray follow {self.id} --address {self.address} and Ctrl-C"
+            raise RunFailed(f"{why}; {self.id} was not stopped, and may go on\n    mend: {mend}") from error
 
     async def _tail(self, write: Callable[[str], Any]) -> None:
         passed = 0  # a tail begins at the log's beginning, whatever was shown before
