@@ -64,6 +64,12 @@ def params(experiment: Experiment) -> dict[str, str]:
     }
 
 
+def changed_params(then: Experiment, now: Experiment) -> dict[str, str]:
+    """The knobs that are not what they were, as `params` has them: a password is masked."""
+    before = params(then)
+    return {knob: value for knob, value in params(now).items() if value != before.get(knob)}
+
+
 def _flat(value: Any, name: str) -> list[tuple[str, str]]:
     if not isinstance(value, dict):
         return [(name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))]
