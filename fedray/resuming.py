@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fedray.config import Experiment
-from fedray.errors import Problem, UserMistake
+from fedray.errors import MASK, Problem, UserMistake, without_password
 from fedray.experiment import run
 from fedray.federation.driver import Hook
 from fedray.federation.sameness import differences, fixed_knobs
 from fedray.result import Result
-from fedray.storage import MASK, without_password
 from fedray.tracking.describe import changed_params
 from fedray.tracking.load import with_objects
 from fedray.tracking.past import interrupted

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -24,15 +23,6 @@ ARROWS_OWN = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 
 
 PIECE = 2**22  # bytes in hand while a file is copied
-
-MASK = "***"
-"""What stands where a password was."""
-PASSWORD = re.compile(r"(://[^/:?#\s]*):(?!\d{1,5}(?:[/?#\s]|$))\S+@")
-SECRET_ASKED = re.compile(
-    r"([?&;](?:[\w.-]*(?:secret|token|passw|pwd|credential|signature|access_?key|account_?key|api_?key)[\w.-]*|sig|key)=)"
-    r"[^&\s]+",
-    re.IGNORECASE,
-)
 
 
 class Storage(Protocol):
@@ -300,16 +290,6 @@ def opened(uri: str) -> tuple[Any, str]:
         uri = str(Path(uri).expanduser().absolute())
     filesystem, root = fsspec.core.url_to_fs(uri)
     return filesystem, root
-
-
-def without_password(text: str) -> str:
-    """The text with what a URI in it should keep to itself masked: its password, and keys and tokens that it asks with.
-
-    Rather too much is masked than too little: a password may hold a `/` or an `@` that should have been escaped. What
-    looks like a port is one, so that `hdfs://host:8020/me@work` stays as it is.
-    """
-    # What it asks with first: an `@` in there would be taken for the end of a password.
-    return PASSWORD.sub(rf"\1:{MASK}@", SECRET_ASKED.sub(rf"\1{MASK}", text))
 
 
 def _flush_folder(folder: Path) -> None:

@@ -24,12 +24,12 @@ import numpy as np
 import torch
 
 from fedray.config import Experiment
-from fedray.errors import Problem, UserMistake, first_line
+from fedray.errors import Problem, UserMistake, first_line, without_password
 from fedray.federation.progress import Progress
 from fedray.federation.sameness import differences, fixed_knobs
 from fedray.federation.state import RunState
 from fedray.fleet.memory import HEAD, Damaged, Range, covering, digest_of, vectors_of
-from fedray.storage import Storage, storage, within, without_password
+from fedray.storage import Storage, storage, within
 from fedray.strategies.registry import strategy
 
 FORMAT = 1

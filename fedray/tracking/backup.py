@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedray.errors import RunFailed, first_line
-from fedray.storage import Storage, without_password
+from fedray.storage import Storage
 from fedray.tracking.copies import MANIFEST, RECORD, File, Manifest, manifest_at, place_of_file
 from fedray.tracking.places import shown
 
@@ -53,7 +53,7 @@ class Backup:
         try:
             self._copy(run_id, kept)
         except Exception as error:  # whatever MLflow, a network or a storage raises
-            why = without_password(first_line(error))
+            why = first_line(error)
             where = shown(self.place)
             log.warning("run %s was not copied to %s; what was there before stays (%s)", run_id, where, why)
             return False

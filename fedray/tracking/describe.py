@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from fedray.config.file import to_yaml
-from fedray.storage import without_password
+from fedray.errors import without_password
 
 if TYPE_CHECKING:
     from fedray.config import Experiment

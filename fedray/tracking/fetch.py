@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedray.errors import FedrayError, Problem, RunFailed, UserMistake, first_line
-from fedray.storage import Storage, without_password
+from fedray.errors import FedrayError, Problem, RunFailed, UserMistake, first_line, without_password
+from fedray.storage import Storage
 from fedray.tracking import store
 from fedray.tracking.backup import local
 from fedray.tracking.copies import FETCHED, RECORD, Manifest, copies_at, damaged, place_of_file
@@ -214,7 +214,7 @@ def _download(place: Storage, manifest: Manifest, path: str, target: Path) -> No
     except FileNotFoundError as error:
         raise damaged(shown(place, source)) from error
     except Exception as error:  # each storage raises its own
-        why = without_password(first_line(error))
+        why = first_line(error)
         raise RunFailed(f"{shown(place, source)} could not be fetched ({why})\n    mend: fetch again") from error
     with target.open("rb") as arrived:
         if hashlib.file_digest(arrived, "sha256").hexdigest() != file.sha256:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fedray.errors import Problem, UserMistake, first_line
-from fedray.storage import Storage, storage, within, without_password
+from fedray.errors import Problem, UserMistake, first_line, without_password
+from fedray.storage import Storage, storage, within
 
 MARK = "written-by-fedray"
 
@@ -49,5 +49,5 @@ def shown(place: Storage, name: str = "") -> str:
 def no_place(uri: str, knob: str, error: Exception) -> UserMistake:
     """What is said of a place that can't be used."""
     allowed = "must be a folder, or a URI of storage that can be read and written from here"
-    mend = f"for example s3://BUCKET/runs ({without_password(first_line(error))})"
+    mend = f"for example s3://BUCKET/runs ({first_line(error)})"
     return UserMistake(Problem(knob, without_password(uri), allowed, mend))

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedray.storage import without_password
+from fedray.errors import without_password
 from fedray.tracking import describe, store
 from fedray.tracking.alone import Alone
 from fedray.tracking.backup import EVERY, Backup

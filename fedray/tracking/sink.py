@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedray.storage import without_password
+from fedray.errors import without_password
 from fedray.tracking import store
 from fedray.tracking.delivery import Refused
 from fedray.tracking.journal import Batch, Operation

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from fedray.errors import Problem, UserMistake, first_line
-from fedray.storage import without_password
+from fedray.errors import Problem, UserMistake, first_line, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,7 +92,7 @@ def checked_client(uri: str, place: str) -> MlflowClient:
                 place=place,
                 value=without_password(uri),
                 allowed="must be the URI of an MLflow store that answers: sqlite:///FILE, http://HOST:PORT, ...",
-                mend=f"start that server, or leave it out for a local store ({without_password(first_line(error))})",
+                mend=f"start that server, or leave it out for a local store ({first_line(error)})",
             )
         ) from error
     return made
