@@ -1,4 +1,4 @@
-"""The tree of errors is the one drawn at the top of errors.py, crosses processes whole, and no message holds a password."""
+"""The tree of errors is the one drawn at the top of errors.py, crosses processes whole, and holds no password."""
 
 import pickle
 import re
