@@ -7,13 +7,23 @@
     └── RunFailed       exit 1   the work started and could not be finished
         └── PhonesLost  exit 1   more phones dropped out than `fleet.max_lost_phones` allows
 
-A message says the rule, what was got, where, and what to do. Nothing here imports anything of ours.
+A message says the rule, what was got, where, and what to do; and no password. Nothing here imports anything of ours.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+
+MASK = "***"
+"""What stands where a password was."""
+PASSWORD = re.compile(r"(://[^/:?#\s]*):(?!\d{1,5}(?:[/?#\s]|$))\S+@")
+SECRET_ASKED = re.compile(
+    r"([?&;](?:[\w.-]*(?:secret|token|passw|pwd|credential|signature|access_?key|account_?key|api_?key)[\w.-]*|sig|key)=)"
+    r"[^&\s]+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -94,3 +104,25 @@ class RunFailed(FedrayError):
 
 class PhonesLost(RunFailed):
     """More phones dropped out of a round than the experiment allows."""
+
+
+def first_line(error: BaseException, longest: int = 200) -> str:
+    """What an error of somebody else's says, for the middle of a sentence, without a password; its kind, where it says
+    nothing.
+
+    Args:
+        error: Whatever a library raised.
+        longest: In characters.
+    """
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return without_password(line)[:longest]
+
+
+def without_password(text: str) -> str:
+    """The text with what a URI in it should keep to itself masked: its password, and keys and tokens that it asks with.
+
+    Rather too much is masked than too little: a password may hold a `/` or an `@` that should have been escaped. What
+    looks like a port is one, so that `hdfs://host:8020/me@work` stays as it is.
+    """
+    # What it asks with first: an `@` in there would be taken for the end of a password.
+    return PASSWORD.sub(rf"\1:{MASK}@", SECRET_ASKED.sub(rf"\1{MASK}", text))

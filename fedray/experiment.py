@@ -142,6 +142,8 @@ def one_run(
     network = initial_network(experiment)
     if done:
         watch.say(f"{name} goes on after round {done.state.round} of {rounds}")
+    elif record.resumed:
+        watch.say(f"no checkpoint at {checkpoints.place}: {name} starts from round 0")
     with clock.stage("train"):
         state = driver.go_on(done) if done else driver.begin(models.flat_weights(network))
         state = trained(driver, state, record, checkpoints, watch, hooks)

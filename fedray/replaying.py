@@ -30,6 +30,7 @@ from fedray.learning.standardise import Scaling
 from fedray.parts import used_columns
 from fedray.strategies.registry import strategy
 from fedray.tracking.load import experiment_of, is_parent, with_objects
+from fedray.tracking.past import folder_of
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def replay(
     made = experiment.fleet.shards == "made"
     dataset = prepare(experiment.data, experiment.seed, home, columns=used_columns(experiment), made=made)
     _refuse_unknown(experiment, dataset, phone, round_number)
-    folder = home / "runs" / run_id
+    folder = folder_of(run_id, home=home, uri=uri)
     return _Replayed(experiment, dataset, folder, phone).round(round_number, on_batch)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -72,6 +71,9 @@ class Storage(Protocol):
 
     def names(self, folder: str = "") -> list[str]:
         """The names of the files in it, or in a folder of it, in order; none if the folder isn't there."""
+
+    def folders(self) -> list[str]:
+        """The names of the folders directly in it, in order; none if it isn't there."""
 
     def remove(self, name: str) -> None:
         """Delete a file, if it is there."""
@@ -141,7 +143,12 @@ class LocalStorage:
 
     def names(self, folder: str = "") -> list[str]:
         """The files that are whole."""
-        return sorted(entry.name for entry in self._entries(folder) if not entry.name.endswith(PARTIAL))
+        files = (entry for entry in self._entries(folder) if entry.is_file())
+        return sorted(entry.name for entry in files if not entry.name.endswith(PARTIAL))
+
+    def folders(self) -> list[str]:
+        """Links to folders, too."""
+        return sorted(entry.name for entry in self._entries("") if entry.is_dir())
 
     def remove(self, name: str) -> None:
         """Delete a file, if it is there."""
@@ -175,7 +182,7 @@ class LocalStorage:
 
     def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder / folder) as entries:
-            yield from (entry for entry in entries if entry.is_file())
+            yield from entries
 
 
 class RemoteStorage:
@@ -232,11 +239,11 @@ class RemoteStorage:
 
     def names(self, folder: str = "") -> list[str]:
         """The files that are there now, whatever was there when it was last asked."""
-        self._files.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError):
-            found = self._files.ls(self._path(folder), detail=True)
-            return sorted(entry["name"].rsplit("/", 1)[1] for entry in found if entry["type"] == "file")
-        return []
+        return self._listed(folder, "file")
+
+    def folders(self) -> list[str]:
+        """The folders that are there now; in an object store, the names of objects may look like them."""
+        return self._listed("", "directory")
 
     def remove(self, name: str) -> None:
         """Delete a file, if it is there."""
@@ -245,6 +252,13 @@ class RemoteStorage:
 
     def tidy(self, folder: str = "") -> None:
         """Nothing is left behind where objects are put whole."""
+
+    def _listed(self, folder: str, kind: str) -> list[str]:
+        self._files.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            found = self._files.ls(self._path(folder), detail=True)
+            return sorted(entry["name"].rstrip("/").rsplit("/", 1)[1] for entry in found if entry["type"] == kind)
+        return []
 
     def _head(self, path: str, count: int) -> bytes:
         with self._files.open(path, "rb") as file:
@@ -276,11 +290,6 @@ def opened(uri: str) -> tuple[Any, str]:
         uri = str(Path(uri).expanduser().absolute())
     filesystem, root = fsspec.core.url_to_fs(uri)
     return filesystem, root
-
-
-def without_password(text: str) -> str:
-    """The text with the password of a URI masked."""
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]+@", r"\1:***@", text)
 
 
 def _flush_folder(folder: Path) -> None:

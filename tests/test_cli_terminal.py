@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fedray.federation.budget import HOUR, TimeBudget, TimeIsUp
 from fedray.federation.driver import RoundContext
 from fedray.terminal.progress import LineWatch
 from fedray.tracking import store
@@ -137,6 +138,16 @@ def test_the_page_of_mlflow_ends_with_ctrl_c(folder):
     assert started.process.stdout.readline() == "MLflow is at http://127.0.0.1:5987 (Ctrl-C ends it)\n"
     code, _ = started.interrupted(lambda: started.process.send_signal(signal.SIGINT))
     assert code == 0
+
+
+def test_what_came_before_training_is_no_round_for_a_budget_of_time():
+    hours = iter([0.0, 1.8, 1.85, 1.95])
+    watch = LineWatch()
+    watch.budget = TimeBudget(2.0, clock=lambda: next(hours) * HOUR)
+    watch.stage("train")
+    watch.over(1, 3)
+    with pytest.raises(TimeIsUp, match="after round 2"):
+        watch.over(2, 3)
 
 
 def test_what_is_said_in_a_round_carries_the_runs_id_and_the_round(capsys):

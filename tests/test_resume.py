@@ -21,6 +21,7 @@ import fedray
 from fedray.errors import RunFailed, UserMistake
 from fedray.federation.driver import RoundContext, Stop
 from fedray.tracking.alone import Alone
+from fedray.tracking.fetch import compare
 from fedray.watch import Watch
 
 ROUNDS = 6
@@ -157,7 +158,8 @@ class TestKilled:
         run_id = only_run(home)
         heard = Heard()
         again = fedray.resume(run_id, home=home, watch=heard).only
-        assert heard.lines == ([f"main goes on after round {reached} of {ROUNDS}"] if reached else [])
+        none = f"no checkpoint at {home}/runs/{run_id}/checkpoints: main starts from round 0"
+        assert heard.lines == [f"main goes on after round {reached} of {ROUNDS}" if reached else none]
         assert [number for number in heard.rounds if number] == list(range(reached + 1, ROUNDS + 1))
         assert again.weights_sha256 == undisturbed.weights_sha256
         assert again.points == undisturbed.points
@@ -224,6 +226,41 @@ class TestGoingOn:
         assert again.fleet["actors"] == 5
         assert again.weights_sha256 == undisturbed.weights_sha256
         assert again.points == undisturbed.points
+
+    def test_where_no_checkpoint_is_found_that_is_said(self, home: Path, undisturbed: Any) -> None:
+        run_id = interrupted(home, 3, fleet__checkpoint_every=0)
+        heard = Heard()
+        again = fedray.resume(run_id, home=home, watch=heard).only
+        assert heard.lines == [f"no checkpoint at {home}/runs/{run_id}/checkpoints: main starts from round 0"]
+        assert again.weights_sha256 == undisturbed.weights_sha256
+        assert steps(home, run_id) == steps(undisturbed.experiment.home, undisturbed.run_id)
+
+    def test_what_is_changed_holds_and_is_noted(self, home: Path, tmp_path: Path) -> None:
+        run_id = interrupted(home, 4)
+        changes = {
+            "tracking.backup": str(tmp_path / "copies"),
+            "fleet.phones_per_actor": 9,
+            "fleet.checkpoint_to": None,
+        }
+        fedray.resume(run_id, home=home, changes=changes)
+        noted = json.loads(client(home).get_run(run_id).data.tags["fedray.resumed_with"])
+        assert noted == {"tracking.backup": str(tmp_path / "copies"), "fleet.phones_per_actor": "9"}
+        (copy,) = compare(str(tmp_path / "copies"), home=home)
+        assert (copy.manifest.run, copy.manifest.status) == (run_id, "FINISHED")
+
+    def test_a_password_that_was_not_recorded_is_asked_for(self, home: Path) -> None:
+        place = "memory://me:secret@bucket/resumed"
+        run_id = interrupted(home, 4, tracking__backup=place)
+        with pytest.raises(UserMistake) as asked:
+            fedray.resume(run_id, home=home)
+        assert [(one.place, one.value) for one in asked.value.problems] == [
+            ("tracking.backup", "memory://me:***@bucket/resumed")
+        ]
+        assert "give it again" in str(asked.value)
+        fedray.resume(run_id, home=home, changes={"tracking.backup": place})
+        (copy,) = compare(place, [run_id], home=home)
+        assert copy.manifest.status == "FINISHED"
+        assert "secret" not in str(client(home).get_run(run_id).data.tags)
 
     def test_what_auto_chose_is_used_again(self, home: Path) -> None:
         run_id = interrupted(home, 3, fleet__phones_per_actor="auto")
@@ -299,6 +336,30 @@ class TestRefused:
             "learning.learning_rate": ("0.2", "must be 0.05, as in the rounds that are done"),
             "federation.participation": ("1.0", "must be 0.7, as in the rounds that are done"),
         }
+
+    def test_where_a_run_is_is_not_said_by_a_knob(self, home: Path, tmp_path: Path) -> None:
+        run_id = interrupted(home, 3)
+        elsewhere = {
+            "name": "other",
+            "home": tmp_path,
+            "tracking.uri": f"sqlite:///{tmp_path}/other.db",
+            "tracking.experiment": "other",
+            "fleet.checkpoint_to": str(tmp_path),
+        }
+        with pytest.raises(UserMistake) as wrong:
+            fedray.resume(run_id, home=home, changes=elsewhere)
+        assert {problem.place: problem.value for problem in wrong.value.problems} == {
+            knob: str(value) for knob, value in elsewhere.items()
+        }
+        assert all(problem.mend for problem in wrong.value.problems)
+        assert client(home).get_run(run_id).info.status == "KILLED"
+
+    @pytest.mark.parametrize(("before", "after"), [("resident", "made"), ("made", "mapped")])
+    def test_stored_rows_and_rows_that_are_made_anew(self, before: str, after: str, home: Path) -> None:
+        run_id = interrupted(home, 3, fleet__shards=before)
+        with pytest.raises(UserMistake, match="rows that are made anew are another data set than stored ones") as wrong:
+            fedray.resume(run_id, home=home, changes={"fleet.shards": after})
+        assert [problem.place for problem in wrong.value.problems] == ["fleet.shards"]
 
     def test_hooks_that_are_missing(self, home: Path) -> None:
         with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,7 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import LocalFileSystem
 
 from fedray import storage as ground
-from fedray.storage import RemoteStorage, Storage, opened, storage, within, without_password
+from fedray.storage import RemoteStorage, Storage, opened, storage, within
 
 
 @pytest.fixture(params=["folder", "file", "memory", "fsspec", "arrow"])
@@ -39,6 +39,7 @@ def test_files_go_there_and_come_back(there: Storage, tmp_path: Path) -> None:
     there.fetch("inner/long", target)
     assert target.read_bytes() == source.read_bytes()
     assert (there.names(), there.names("inner"), there.names("none")) == (["short"], ["long"], [])
+    assert there.folders() == ["inner"]
     assert there.heads(["short", "inner/long"], 3) == [b"one", bytes(range(3))]
     there.put("short", source)
     assert there.size("short") == 1_280_000
@@ -48,6 +49,7 @@ def test_files_go_there_and_come_back(there: Storage, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_told_from_what_cannot_be_read(there: Storage, tmp_path: Path) -> None:
+    assert there.folders() == []
     with pytest.raises(FileNotFoundError):
         there.read("none")
     with pytest.raises(FileNotFoundError):
@@ -77,10 +79,6 @@ def test_s3_needs_no_further_package() -> None:
 )
 def test_a_folder_within(place: str, inner: str) -> None:
     assert within(place, "x") == inner
-
-
-def test_a_password_is_masked() -> None:
-    assert without_password("s3://key:secret@bucket/a") == "s3://key:***@bucket/a"
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

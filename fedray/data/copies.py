@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedray.data.dataset import MANIFEST, DataFile, Dataset
-from fedray.errors import BadRow, Problem, RunFailed, UserMistake
-from fedray.storage import PARTIAL, Storage, storage, within, without_password
+from fedray.errors import BadRow, Problem, RunFailed, UserMistake, first_line, without_password
+from fedray.storage import PARTIAL, Storage, storage, within
 
 KNOB = "fleet.shards_at"
 MARK = "written-by-fedray"
@@ -65,7 +65,7 @@ def copied_to(place: str, dataset: Dataset, progress: Callable[[str, int, int], 
     except Exception as error:  # each storage raises its own
         where = without_password(place)
         raise RunFailed(
-            f"shards could not be copied to {where}: {_line(error)}; make room there, or change {KNOB}"
+            f"shards could not be copied to {where}: {first_line(error)}; make room there, or change {KNOB}"
         ) from error
     return replace(found or dataset, path=dataset.path, at=there.place)
 
@@ -195,9 +195,5 @@ def _size(path: Path) -> int | None:
 
 def _no_place(place: str, error: Exception) -> UserMistake:
     rule = "must be a folder, or a URI of storage, that every node reaches and this one can write"
-    mend = f"for example s3://BUCKET/shards ({_line(error)})"
+    mend = f"for example s3://BUCKET/shards ({first_line(error)})"
     return UserMistake(Problem(KNOB, without_password(place), rule, mend))
-
-
-def _line(error: Exception) -> str:
-    return without_password((str(error).strip().splitlines() or [type(error).__name__])[0][:200])

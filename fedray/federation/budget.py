@@ -13,9 +13,11 @@ class TimeIsUp(KeyboardInterrupt):
 
 
 class TimeBudget:
-    """Ends a run before a round that would go beyond its time; called when a round is over.
+    """Ends a run before a round that would go beyond its time; told when training begins, called when a round is over.
 
     The clock starts when this is made, so that waiting for machines and making rows count as well: what is paid for.
+    How long rounds are is learned from those of the run itself, so its first one is always done: a run that is gone on
+    with again and again gets on.
 
     Args:
         hours: How many.
@@ -24,18 +26,30 @@ class TimeBudget:
 
     def __init__(self, hours: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.hours = hours
-        self._clock, self._began, self._longest = clock, clock(), 0.0
-        self._last: float | None = None
+        self._clock, self._began = clock, clock()
+        self._last, self._longest, self._heard = self._began, 0.0, False
+
+    def begin(self) -> None:
+        """Hear that the rounds of a run begin; another variant's may be longer or shorter than those before.
+
+        Raises:
+            TimeIsUp: If the time is over and rounds of a run before have been done in it.
+        """
+        self._last, self._longest = self._clock(), 0.0
+        if self._heard and self._over():
+            raise TimeIsUp(f"stopped before the first round of the next variant: {self.hours:g} hours are over")
 
     def __call__(self, done: int, rounds: int) -> None:
         """Hear that a round is over.
 
         Raises:
-            TimeIsUp: If the longest round so far, evaluation included, would not fit in any more.
+            TimeIsUp: If the longest round of the run so far, evaluation included, would not fit in any more.
         """
-        now = self._clock()
-        if self._last is not None:
-            self._longest = max(self._longest, now - self._last)
-        self._last = now
-        if done < rounds and now - self._began + self._longest >= self.hours * HOUR:
+        now, self._heard = self._clock(), True
+        self._longest, self._last = max(self._longest, now - self._last), now
+        if done < rounds and self._over():
             raise TimeIsUp(f"stopped after round {done} of {rounds}: {self.hours:g} hours are over")
+
+    def _over(self) -> bool:
+        """Whether another round would end beyond the time."""
+        return self._last - self._began + self._longest >= self.hours * HOUR

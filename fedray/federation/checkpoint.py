@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ import numpy as np
 import torch
 
 from fedray.config import Experiment
-from fedray.errors import Problem, UserMistake
+from fedray.errors import Problem, UserMistake, first_line, without_password
 from fedray.federation.progress import Progress
 from fedray.federation.sameness import differences, fixed_knobs
 from fedray.federation.state import RunState
 from fedray.fleet.memory import HEAD, Damaged, Range, covering, digest_of, vectors_of
-from fedray.storage import Storage, storage, within, without_password
+from fedray.storage import Storage, storage, within
 from fedray.strategies.registry import strategy
 
 FORMAT = 1
@@ -61,7 +61,7 @@ def refuse_unknown_place(experiment: Experiment) -> None:
         storage(place or "")
     except Exception as error:  # of a kind that nobody knows, its package missing, or a store that doesn't answer
         rule = "must be a folder, or a URI that fsspec can reach"
-        raise UserMistake(Problem("fleet.checkpoint_to", str(place), rule, _line(error))) from error
+        raise UserMistake(Problem("fleet.checkpoint_to", str(place), rule, first_line(error))) from error
 
 
 class Checkpoints:
@@ -100,7 +100,7 @@ class Checkpoints:
             raise
         except Exception as error:  # whatever the library of a URI raises: not there is something else
             place, rule = "fleet.checkpoint_to", "checkpoints must be readable to go on with a run"
-            mend = f"see that {self.place} can be reached ({_line(error)})"
+            mend = f"see that {self.place} can be reached ({first_line(error)})"
             raise UserMistake(Problem(place, self.place, rule, mend)) from error
         return found
 
@@ -117,7 +117,7 @@ class Checkpoints:
         waiting: list[Progress] = []
 
         def write() -> None:
-            if self.every and waiting and self._tried_to_write(waiting[0]):
+            if self.every and waiting and self._wrote(waiting[0]):
                 waiting.clear()
 
         def after_round(state: RunState) -> None:
@@ -130,10 +130,10 @@ class Checkpoints:
         finally:
             write()
         if self._private:
-            self._tell_failure("what no checkpoint needs could not be deleted", self._delete_what_nobody_needs, -1)
+            self._delete_what_nobody_needs(-1, tell=True)
 
     def write(self, progress: Progress) -> None:
-        """Write a checkpoint, then delete those that are too many.
+        """Write a checkpoint.
 
         Raises:
             Exception: Whatever the disk or the library of a URI raises; what was written of it is deleted again.
@@ -150,22 +150,21 @@ class Checkpoints:
             self._storage.write(_progress_name(number), content)
             self._storage.write(_manifest_name(number), json.dumps({**said, "checksum": _checksum(said)}).encode())
         except Exception:
-            self._storage.remove(_progress_name(number))
+            with suppress(Exception):  # the disk may be gone altogether
+                self._storage.remove(_progress_name(number))
             raise
-        self._delete_what_nobody_needs(number)
 
-    def _tried_to_write(self, progress: Progress) -> bool:
-        number = progress.state.round
-        return self._tell_failure(f"checkpoint of round {number} could not be written", self.write, progress)
-
-    def _tell_failure(self, what: str, do: Callable[[Any], None], about: Any) -> bool:
-        """Do something, or say in a line that it failed; whether it is done."""
+    def _wrote(self, progress: Progress) -> bool:
+        """Write a checkpoint, or say in a line that it failed; whether it is there. What is too many is deleted."""
+        number, done = progress.state.round, True
         try:
-            do(about)
+            self.write(progress)
         except Exception as error:  # the disk is full, the place is gone, there is no right to write: the run goes on
-            self.say(f"{what} to {self.place} ({_line(error)}); the run goes on")
-            return False
-        return True
+            self._say_failed(f"checkpoint of round {number} could not be written to", error)
+            done = False
+        # Also where none could be written, or private vectors of more and more rounds would fill the disk.
+        self._delete_what_nobody_needs(number, tell=done)
+        return done
 
     def _private_files(self, number: int) -> dict[str, str]:
         """The files that hold all phones' private vectors after a round, with their digests."""
@@ -176,8 +175,19 @@ class Checkpoints:
         names = [f"{PHONES}/{file.name}" for file in files]
         return {name: digest_of(head) for name, head in zip(names, self._storage.heads(names, HEAD), strict=True)}
 
-    def _delete_what_nobody_needs(self, current: int) -> None:
-        """Manifests beyond the newest few, then files that no manifest names and the next round doesn't start from."""
+    def _delete_what_nobody_needs(self, current: int, *, tell: bool) -> None:
+        """Delete what no checkpoint of the newest few and not the next round needs, or say in a line that it failed."""
+        try:
+            self._keep_newest(current)
+        except Exception as error:  # as for writing
+            if tell:
+                self._say_failed("what no checkpoint needs could not be deleted from", error)
+
+    def _say_failed(self, what: str, error: Exception) -> None:
+        self.say(f"{what} {self.place} ({first_line(error)}); the run goes on")
+
+    def _keep_newest(self, current: int) -> None:
+        """Without manifests beyond the newest few, and files that none names and the next round doesn't start from."""
         manifests = self._manifests()
         for number in manifests[: -self.kept]:
             self._storage.remove(_manifest_name(number))
@@ -215,7 +225,7 @@ class Checkpoints:
                 if vectors_of(self._storage.read(name))[1] != digest:
                     raise Damaged(f"{name} is another one")
         except (Damaged, FileNotFoundError) as damage:
-            self.say(f"checkpoint of round {number} is damaged ({_line(damage)}); going on from the one before")
+            self.say(f"checkpoint of round {number} is damaged ({first_line(damage)}); going on from the one before")
             self._storage.remove(_manifest_name(number))
             return None
         then, now = manifest["made_with"], self._about["made_with"]
@@ -244,7 +254,8 @@ class Checkpoints:
         problems = differences(said["experiment"], self._about["experiment"])
         if not problems and said["rows"] != self._about["rows"]:
             rule = "must hold the rows that the run began with; these are others"
-            problems = [Problem("data", "", rule, "bring the table back as it was, or start a new run with fedray run")]
+            mend = "bring the table, and fleet.shards, back as they were, or start a new run with fedray run"
+            problems = [Problem("data", "", rule, mend)]
         if problems:
             raise UserMistake(problems)
         return said
@@ -280,7 +291,3 @@ def _digest(content: bytes) -> str:
 
 def _checksum(said: Mapping[str, Any]) -> str:
     return _digest(json.dumps(said, sort_keys=True).encode())
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

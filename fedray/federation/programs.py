@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fedray.config import Experiment
-from fedray.errors import Problem, UserMistake
+from fedray.errors import Problem, UserMistake, first_line
 from fedray.fleet.compiling import compiler
 from fedray.fleet.local_round import local_training
 from fedray.fleet.phones import chosen_device
@@ -77,8 +77,7 @@ def choose(run: Experiment, phones: int) -> Choice:
             why = "as asked for" if wanted == "on" else f"{visits:,} phones are trained in all rounds"
             return Choice(True, why, recorded(run, chosen))
         except Exception as error:  # whatever torch, a user's module or a user's strategy raises
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            obstacle = f"the local round can't be recorded: {said[0][:200]}"
+            obstacle = f"the local round can't be recorded: {first_line(error)}"
     if wanted == "on":
         raise UserMistake(Problem("learning.compile", "on", obstacle, "set learning.compile: off, or auto"))
     return Choice(False, obstacle)

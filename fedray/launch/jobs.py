@@ -20,7 +20,7 @@ import requests
 from ray.job_submission import JobSubmissionClient
 
 from fedray.config import Experiment
-from fedray.errors import Problem, RunFailed, UserMistake
+from fedray.errors import Problem, RunFailed, UserMistake, first_line
 from fedray.launch.upload import Upload
 
 STOPPING = 120
@@ -31,6 +31,7 @@ PAUSE = 2.0
 """Seconds between two attempts to reach a cluster that doesn't answer."""
 NOISY = tuple(f"ray.{name}" for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk"))
 """Loggers that have levels of their own."""
+TUNNEL = "open a tunnel with `ray dashboard cluster.yaml`"
 NO_FEDRAY = (127, "No module named")
 AWAY = (aiohttp.ClientError, requests.RequestException, ConnectionError, TimeoutError)
 
@@ -70,8 +71,8 @@ class Jobs:
         try:
             self._client = JobSubmissionClient(address)
         except Exception as error:  # Ray raises many kinds, for silence, for a missing token, for a wrong one
-            why = _first_line(error)
-            mend = "open a tunnel with `ray dashboard cluster.yaml`"
+            why = first_line(error)
+            mend = TUNNEL
             if "token" in str(error).lower() or "unauth" in str(error).lower():
                 mend = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's token"
             raise _not_there(address, "must be a Ray cluster's dashboard that answers", f"{mend} ({why})") from error
@@ -100,17 +101,20 @@ class Jobs:
                 metadata={"experiment": experiment.name},
             )
         except (RuntimeError, *AWAY) as error:
-            raise RunFailed(f"the cluster at {self.address} didn't take the job: {_first_line(error)}") from error
+            raise RunFailed(f"the cluster at {self.address} didn't take the job: {first_line(error)}") from error
         return Job(job_id, self.address, self._client)
 
     def job(self, job_id: str) -> Job:
         """A job that is there.
 
         Raises:
-            UserMistake: If there is none of that id.
+            UserMistake: If there is none of that id, or nobody answers any more.
         """
         try:
             self._client.get_job_info(job_id)
+        except AWAY as error:
+            rule = "must be a Ray cluster's dashboard that answers"
+            raise _not_there(self.address, rule, f"{TUNNEL} ({first_line(error)})") from error
         except RuntimeError as error:
             mend = f"`ray job list --address {self.address}` shows them"
             raise UserMistake(Problem("job", job_id, "must be a job of that cluster", mend)) from error
@@ -143,14 +147,23 @@ class Job:
             except (RuntimeError, *AWAY) as error:
                 if time.monotonic() - heard > LOST:
                     raise RunFailed(
-                        f"the cluster at {self.address} no longer answers ({_first_line(error)}); the job may go on\n"
+                        f"the cluster at {self.address} no longer answers ({first_line(error)}); the job may go on\n"
                         f"    mend: fedray follow {self.id} --address {self.address}"
                     ) from error
             time.sleep(PAUSE)
 
     def stop(self) -> None:
-        """Ask it to end as after Ctrl-C; it has `STOPPING` seconds."""
-        self._client.stop_job(self.id)
+        """Ask it to end as after Ctrl-C; it has `STOPPING` seconds.
+
+        Raises:
+            RunFailed: If the cluster doesn't answer.
+        """
+        try:
+            self._client.stop_job(self.id)
+        except (RuntimeError, *AWAY) as error:
+            why = f"the cluster at {self.address} doesn't answer ({first_line(error)})"
+            mend = f"{TUNNEL}, then fedray follow {self.id} --address {self.address} and Ctrl-C"
+            raise RunFailed(f"{why}; {self.id} was not stopped, and may go on\n    mend: {mend}") from error
 
     async def _tail(self, write: Callable[[str], Any]) -> None:
         passed = 0  # a tail begins at the log's beginning, whatever was shown before
@@ -199,7 +212,3 @@ def _ended(job_id: str, info: Any) -> Ended:
 
 def _not_there(address: str, rule: str, mend: str) -> UserMistake:
     return UserMistake(Problem("--address", address, rule, mend))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

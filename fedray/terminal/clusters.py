@@ -125,7 +125,8 @@ def fetch(
 ) -> None:
     """Copy runs from where a cluster left them into the local store, under the same ids.
 
-    What is here already is left as it is. A run comes whole, held to its checksums, or not at all.
+    What is here already is left as it is. A run comes whole, held to its checksums, or not at all; one that can't be
+    fetched is named, keeps out no other, and the exit code is 1.
     """
     if bool(runs) == everything:
         raise mistake("run", " ".join(runs or ()), "give ids of runs, or --all", "for example --all --from s3://...")
@@ -140,4 +141,4 @@ def fetch(
         screen.print_json({"from": source, "runs": [copy.as_json() for copy in copies]})
     else:
         show_copies(copies, check=check)
-    raise typer.Exit(1 if check and any(copy.left for copy in copies) else 0)
+    raise typer.Exit(1 if any(copy.state == "failed" or (check and copy.left) for copy in copies) else 0)

@@ -19,6 +19,7 @@ WORDS = {
     "older": "here, but older than the copy",
     "running": "as far as it was copied; its end is still to come",
     "here": "here",
+    "failed": "could not be fetched",
 }
 DIED = """\
 A run whose end is still to come goes on, or died with its cluster: wait for it and fetch again, or go on with it by
@@ -33,6 +34,9 @@ def show_copies(copies: Sequence[Copy], *, check: bool) -> None:
         check: Nothing was to be fetched, only looked for.
     """
     console = screen.results()
+    for copy in copies:
+        if copy.why:
+            screen.messages().print(copy.why, soft_wrap=True, markup=False, highlight=False)
     if not copies:
         console.print("no runs have been copied there", soft_wrap=True)
         return

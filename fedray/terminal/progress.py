@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
+    from fedray.federation.budget import TimeBudget
     from fedray.federation.driver import RoundContext
 
 LINES_A_RUN = 10
@@ -49,7 +50,7 @@ class StopWatch(Watch):
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.recording = False
-        self.budget: Callable[[int, int], None] | None = None
+        self.budget: TimeBudget | None = None
         self._began = self._stage_began = self._run_began = time.perf_counter()
         self._stage = ""
         self._before: int | None = None  # rounds that were done when this run began, or was gone on with
@@ -63,6 +64,8 @@ class StopWatch(Watch):
         """A stage begins, and the one before has ended."""
         self.close()
         self._stage, self._stage_began = name, time.perf_counter()
+        if name == "train" and self.budget is not None:
+            self.budget.begin()
 
     def close(self) -> None:
         """The last stage has ended."""

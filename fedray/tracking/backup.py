@@ -7,11 +7,14 @@ import hashlib
 import json
 import logging
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedray.errors import RunFailed, first_line
+from fedray.storage import Storage
 from fedray.tracking.copies import MANIFEST, RECORD, File, Manifest, manifest_at, place_of_file
-from fedray.tracking.places import Place
+from fedray.tracking.places import shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +36,7 @@ class Backup:
         client: Of the store that the runs are in.
     """
 
-    def __init__(self, place: Place, client: MlflowClient) -> None:
+    def __init__(self, place: Storage, client: MlflowClient) -> None:
         self.place, self._client = place, client
         self._digests: dict[tuple[Path, int, int], File] = {}
 
@@ -50,8 +53,9 @@ class Backup:
         try:
             self._copy(run_id, kept)
         except Exception as error:  # whatever MLflow, a network or a storage raises
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            log.warning("run %s was not copied to %s; what was there before stays (%s)", run_id, self.place.uri, why)
+            why = first_line(error)
+            where = shown(self.place)
+            log.warning("run %s was not copied to %s; what was there before stays (%s)", run_id, where, why)
             return False
         return True
 
@@ -65,16 +69,21 @@ class Backup:
             experiment = self._client.get_experiment(run.info.experiment_id).name
             record.write_text(json.dumps({**self._record(run, models), "experiment": experiment}, sort_keys=True))
             files = {path: self._file(source) for path, source in {**found, RECORD: record}.items()}
-            before = manifest_at(self.place, run_id)
-            kept_before = before.files.items() if before else ()
-            there = {place_of_file(run_id, path, file) for path, file in kept_before}
+            there = self._there(run_id)
             for path, source in {**found, RECORD: record}.items():
                 target = place_of_file(run_id, path, files[path])
                 if target not in there:
-                    self.place.write(target, source)
+                    self.place.put(target, source)
         parent = run.data.tags.get("mlflow.parentRunId")
         manifest = Manifest(run_id, run.info.run_name, experiment, run.info.status, parent, files)
         self.place.write(f"{run_id}/{MANIFEST}", manifest.to_bytes())
+
+    def _there(self, run_id: str) -> set[str]:
+        """Where the files of the last copy lie; none if its manifest is damaged, so that all are written again."""
+        with suppress(RunFailed):
+            if before := manifest_at(self.place, run_id):
+                return {place_of_file(run_id, path, file) for path, file in before.files.items()}
+        return set()
 
     def _downloaded(self, run: MlflowRun, models: list[LoggedModel], folder: Path) -> dict[str, Path]:
         """Artifacts and models by their path in the copy; from a store in files they are taken where they are."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from fedray.errors import Problem, RunFailed, UserMistake
-from fedray.tracking.places import Place
+from fedray.errors import FedrayError, Problem, RunFailed, UserMistake
+from fedray.storage import Storage
+from fedray.tracking.places import shown
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -71,6 +72,11 @@ class Manifest:
         """Of all that it says: equal digests, equal copies."""
         return hashlib.sha256(json.dumps(self._said(), sort_keys=True).encode()).hexdigest()
 
+    @classmethod
+    def unread(cls, run: str) -> Manifest:
+        """Stands for the manifest of a run that can't be read."""
+        return cls(run, "", "", "", None, {})
+
     def to_bytes(self) -> bytes:
         """JSON that says its own digest."""
         return json.dumps({**self._said(), "digest": self.digest}, indent=1).encode()
@@ -109,7 +115,8 @@ class Manifest:
 
 def damaged(where: str) -> RunFailed:
     """What is said of a file that isn't what was written."""
-    return RunFailed(f"{where} is not what was written there, so nothing of its run was fetched\n    mend: fetch again")
+    mend = "fetch again; if it stays so, that copy is lost, and its folder may be deleted"
+    return RunFailed(f"{where} is not what was written there, so nothing of its run was fetched\n    mend: {mend}")
 
 
 def place_of_file(run: str, path: str, file: File) -> str:
@@ -117,7 +124,7 @@ def place_of_file(run: str, path: str, file: File) -> str:
     return f"{run}/files/{file.sha256}/{PurePosixPath(path).name}"
 
 
-def manifest_at(place: Place, run: str) -> Manifest | None:
+def manifest_at(place: Storage, run: str) -> Manifest | None:
     """The manifest of a run's copy; None if there is none.
 
     Raises:
@@ -127,10 +134,18 @@ def manifest_at(place: Place, run: str) -> Manifest | None:
         content = place.read(f"{run}/{MANIFEST}")
     except FileNotFoundError:
         return None
-    return Manifest.from_bytes(content, f"{place.uri}/{run}/{MANIFEST}")
+    return Manifest.from_bytes(content, shown(place, f"{run}/{MANIFEST}"))
 
 
-def copies_at(place: Place) -> dict[str, Manifest]:
-    """All copies of runs at a place, by run."""
-    found = {run: manifest_at(place, run) for run in place.folders()}
-    return {run: manifest for run, manifest in found.items() if manifest is not None}
+def copies_at(place: Storage) -> dict[str, Manifest | FedrayError]:
+    """All copies of runs at a place, by run; in place of a manifest that can't be read, what is wrong with it."""
+    found: dict[str, Manifest | FedrayError] = {}
+    for run in place.folders():
+        try:
+            manifest = manifest_at(place, run)
+        except FedrayError as error:
+            found[run] = error
+        else:
+            if manifest is not None:
+                found[run] = manifest
+    return found

@@ -11,10 +11,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from fedray.tracking.journal import Batch, Busy, Journal, Operation
+from fedray.errors import first_line
+from fedray.tracking.journal import Batch, Busy, Journal, Operation, Spoilt
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between attempts when nobody answers
 GATHER = 0.2  # seconds in which neighbouring points come together before they are sent
@@ -196,7 +198,7 @@ def _cause(error: BaseException) -> str:
     """The innermost reason, in one line: `Connection refused` rather than the tale of all layers around it."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+    return first_line(error, 100)
 
 
 def deliver_left_behind(folder: Path, sink_for: Callable[[str], Sink], died: Operation) -> dict[str, str]:
@@ -216,6 +218,9 @@ def deliver_left_behind(folder: Path, sink_for: Callable[[str], Sink], died: Ope
             journal = Journal(path)
         except Busy:
             continue  # its run is alive and delivers it itself
+        except Spoilt as spoilt:
+            outcome[path.stem] = str(spoilt)
+            continue
         try:
             if journal.size and not journal.finished:
                 journal.append({**died, "at": int(time.time() * 1000)})
@@ -230,7 +235,9 @@ def deliver_left_behind(folder: Path, sink_for: Callable[[str], Sink], died: Ope
 
 def _header(path: Path) -> Operation:
     """The first line of a journal; empty if it has none. By when they began, parents come before their variants."""
-    with path.open() as lines:
+    with path.open() as lines, suppress(ValueError):
         first = lines.readline()
-    header: Operation = json.loads(first) if first.endswith("\n") else {}
-    return header
+        header = json.loads(first) if first.endswith("\n") else {}
+        if isinstance(header, dict):
+            return header
+    return {}

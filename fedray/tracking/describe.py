@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from fedray.config.file import to_yaml
-from fedray.storage import without_password
+from fedray.errors import without_password
 
 if TYPE_CHECKING:
     from fedray.config import Experiment
@@ -62,6 +62,12 @@ def params(experiment: Experiment) -> dict[str, str]:
         name: value if len(value) <= LONGEST_PARAM else value[: LONGEST_PARAM - 3] + "..."
         for name, value in flat.items()
     }
+
+
+def changed_params(then: Experiment, now: Experiment) -> dict[str, str]:
+    """The knobs that are not what they were, as `params` has them: a password is masked."""
+    before = params(then)
+    return {knob: value for knob, value in params(now).items() if value != before.get(knob)}
 
 
 def _flat(value: Any, name: str) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ their places before the database, in one transaction, knows of them.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,19 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedray.errors import Problem, UserMistake
-from fedray.storage import without_password
+from fedray.errors import FedrayError, Problem, RunFailed, UserMistake, first_line, without_password
+from fedray.storage import Storage
 from fedray.tracking import store
 from fedray.tracking.backup import local
 from fedray.tracking.copies import FETCHED, RECORD, Manifest, copies_at, damaged, place_of_file
 from fedray.tracking.importing import import_run
-from fedray.tracking.places import Place, no_place
+from fedray.tracking.places import no_place, place_at, shown
+from fedray.tracking.sink import FOLDER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-State = Literal["missing", "older", "running", "here"]
-"""What the local store has of a copied run. `running`: as much as was copied, but its end is not among it."""
+State = Literal["missing", "older", "running", "here", "failed"]
+"""What the local store has of a copied run. `running`: as much as was copied, but its end is not among it; `failed`: it
+could not be read where it was copied to, or not be taken in here."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,16 @@ class Copy:
     """A copied run beside what the local store has of it.
 
     Attributes:
-        manifest: Of the copy.
+        manifest: Of the copy; if that can't be read, one that says nothing but the run's id.
         state: What the local store has.
         fetched: Whether it was fetched just now.
+        why: It failed.
     """
 
     manifest: Manifest
     state: State
     fetched: bool = False
+    why: str = ""
 
     @property
     def left(self) -> bool:
@@ -61,6 +66,7 @@ class Copy:
             "bytes": said.size,
             "fetched": self.fetched,
             "state": self.state,
+            "why": self.why,
         }
 
 
@@ -76,14 +82,16 @@ def compare(source: str, runs: Sequence[str] | None = None, *, home: Path, uri: 
     Raises:
         UserMistake: If the place or the store can't be used, or has no such run.
     """
-    copies = _asked(Place.at(source, "--from"), runs)
+    copies, failed = _asked(place_at(source, "--from"), runs)
     absent = store.resolve(uri, home) == store.default_uri(home) and not (home / "mlflow.db").exists()
     client = None if absent else _client_of_database(home, uri)
-    return [Copy(manifest, _state(client, manifest)) for manifest in copies]
+    return [*(Copy(manifest, _state(client, manifest)) for manifest in copies), *failed]
 
 
 def fetch(source: str, runs: Sequence[str] | None = None, *, home: Path, uri: str | None = None) -> list[Copy]:
     """Fetch runs that were copied to a place, except for those that are here already.
+
+    One that can't be fetched keeps out no other; nothing of it is here then.
 
     Args:
         source: A path or URI, as in `tracking.backup`.
@@ -93,36 +101,48 @@ def fetch(source: str, runs: Sequence[str] | None = None, *, home: Path, uri: st
 
     Raises:
         UserMistake: If the place or the store can't be used, or has no such run.
-        RunFailed: If a file isn't what was written; nothing of its run is here then.
     """
-    place = Place.at(source, "--from")
-    copies = _asked(place, runs)
+    place = place_at(source, "--from")
+    copies, failed = _asked(place, runs)
     client = _client_of_database(home, uri)
-    done = []
     with _alone(home):
-        for manifest in copies:
-            before = _state(client, manifest)
-            if before in ("missing", "older"):
-                _bring(place, manifest, client, home)
-            done.append(Copy(manifest, _state(client, manifest), fetched=before in ("missing", "older")))
-    return done
+        return [*(_fetched(place, manifest, client, home) for manifest in copies), *failed]
 
 
-def _asked(place: Place, runs: Sequence[str] | None) -> list[Manifest]:
-    """The copies that are meant, parents before their variants."""
+def _asked(place: Storage, runs: Sequence[str] | None) -> tuple[list[Manifest], list[Copy]]:
+    """The copies that are meant, parents before their variants, and those that can't be read."""
     try:
         found = copies_at(place)
     except OSError as error:
-        raise no_place(place.uri, "--from", error) from error
+        raise no_place(place.place, "--from", error) from error
+    if problems := [_unknown(run, place) for run in runs or () if run not in found]:
+        raise UserMistake(problems)
+    # All of these, whichever were asked for: nobody knows whose variants they are.
+    failed = [_failed(Manifest.unread(run), one) for run, one in found.items() if isinstance(one, FedrayError)]
+    manifests = [one for one in found.values() if isinstance(one, Manifest)]
     if runs is not None:
-        if problems := [_unknown(run, place) for run in runs if run not in found]:
-            raise UserMistake(problems)
-        found = {run: one for run, one in found.items() if run in runs or one.parent in runs}
-    return sorted(found.values(), key=lambda one: (one.parent or one.run, one.parent is not None, one.run))
+        manifests = [one for one in manifests if one.run in runs or one.parent in runs]
+    return sorted(manifests, key=lambda one: (one.parent or one.run, one.parent is not None, one.run)), failed
 
 
-def _unknown(run: str, place: Place) -> Problem:
-    return Problem("run", run, f"must be a run that was copied to {place.uri}", "--all --check shows those that were")
+def _unknown(run: str, place: Storage) -> Problem:
+    rule, mend = f"must be a run that was copied to {shown(place)}", "--all --check shows those that were"
+    return Problem("run", run, rule, mend)
+
+
+def _fetched(place: Storage, manifest: Manifest, client: MlflowClient, home: Path) -> Copy:
+    """What came of fetching one."""
+    wanted = _state(client, manifest) in ("missing", "older")
+    try:
+        if wanted:
+            _bring(place, manifest, client, home)
+    except FedrayError as error:
+        return _failed(manifest, error)
+    return Copy(manifest, _state(client, manifest), wanted)
+
+
+def _failed(manifest: Manifest, error: FedrayError) -> Copy:
+    return Copy(manifest, "failed", why=str(error))
 
 
 def _state(client: MlflowClient | None, manifest: Manifest) -> State:
@@ -142,14 +162,14 @@ def _state(client: MlflowClient | None, manifest: Manifest) -> State:
     return "running" if manifest.status == run.info.status == "RUNNING" else "here"
 
 
-def _bring(place: Place, manifest: Manifest, client: MlflowClient, home: Path) -> None:
+def _bring(place: Storage, manifest: Manifest, client: MlflowClient, home: Path) -> None:
     drafts = home / "fetching" / manifest.run
     shutil.rmtree(drafts, ignore_errors=True)  # of a fetch that was killed
     try:
         for path in manifest.files:
             _download(place, manifest, path, drafts / path)
         record = json.loads((drafts / RECORD).read_text())
-        record["tags"] |= {FETCHED: manifest.digest, "fedray.fetched_from": place.uri}
+        record["tags"] |= {FETCHED: manifest.digest, "fedray.fetched_from": shown(place)}
         _take_in(manifest, record, drafts, client, home)
     finally:
         shutil.rmtree(drafts.parent, ignore_errors=True)
@@ -172,23 +192,33 @@ def _take_in(manifest: Manifest, record: dict[str, Any], drafts: Path, client: M
     for model, target in models.items():
         _put(drafts / "models" / model, target)
     for kept in (drafts / "kept").glob("*"):  # beside what else may be there of a run that was resumed here
-        _put(kept, home / "runs" / manifest.run / kept.name)
+        _put(kept, home / "runs" / _folder(manifest, record) / kept.name)
     database: Any = SqlAlchemyStore
     import_run(database(uri, location).engine, manifest.run, number, record, artifacts, models)
 
 
-def _download(place: Place, manifest: Manifest, path: str, target: Path) -> None:
+def _folder(manifest: Manifest, record: dict[str, Any]) -> str:
+    """By which id the run's folder is named where it ran, as `past.folder_id` has it."""
+    found = str(record["tags"].get(FOLDER, ""))
+    return found if found.isalnum() else manifest.run
+
+
+def _download(place: Storage, manifest: Manifest, path: str, target: Path) -> None:
     file = manifest.files[path]
     source = place_of_file(manifest.run, path, file)
     if ".." in Path(path).parts or Path(path).is_absolute():
-        raise damaged(f"{place.uri}/{manifest.run}")
+        raise damaged(shown(place, manifest.run))
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        digest = place.download(source, target)
+        place.fetch(source, target)
     except FileNotFoundError as error:
-        raise damaged(f"{place.uri}/{source}") from error
-    if digest != file.sha256:
-        raise damaged(f"{place.uri}/{source}")
+        raise damaged(shown(place, source)) from error
+    except Exception as error:  # each storage raises its own
+        why = first_line(error)
+        raise RunFailed(f"{shown(place, source)} could not be fetched ({why})\n    mend: fetch again") from error
+    with target.open("rb") as arrived:
+        if hashlib.file_digest(arrived, "sha256").hexdigest() != file.sha256:
+            raise damaged(shown(place, source))
 
 
 def _put(draft: Path, target: Path) -> None:

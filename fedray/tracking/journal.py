@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +40,10 @@ class Busy(Exception):
     """Another process, or another part of this one, is writing or delivering this journal."""
 
 
+class Spoilt(Exception):
+    """What is in the file is no journal."""
+
+
 class Journal:
     """The journal of one run. Lines are appended by the run and taken by one deliverer; both hold this object.
 
@@ -47,6 +52,7 @@ class Journal:
 
     Raises:
         Busy: If somebody else holds it; a process that died holds nothing any more.
+        Spoilt: If its last line is none of a journal's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,10 +68,12 @@ class Journal:
         self._lock = threading.Lock()
         self._drop_torn_line()
         self.size = self._file.seek(0, os.SEEK_END)
-        self.finished = self.size > 0 and self._last()["do"] == "finish"
-        state = self._read_state()
-        self.delivered: int = state["delivered"]
-        self.run_id: str | None = state["run_id"]
+        try:
+            self.finished = self.size > 0 and self._last()["do"] == "finish"
+        except (ValueError, LookupError, TypeError) as error:
+            self._file.close()
+            raise Spoilt(f"{path.name} can't be read") from error
+        self.delivered, self.run_id = self._read_state()
 
     @property
     def id(self) -> str:
@@ -110,10 +118,11 @@ class Journal:
         """Note that everything before this byte has been delivered, and to which MLflow run."""
         self.delivered = delivered
         self.run_id = run_id or self.run_id
-        state = json.dumps({"delivered": self.delivered, "run_id": self.run_id})
-        draft = self.path.with_suffix(".draft")
-        draft.write_text(state)
-        draft.replace(self._state_path)  # whole or not at all
+        with self._draft.open("w") as draft:
+            json.dump({"delivered": self.delivered, "run_id": self.run_id}, draft)
+            draft.flush()
+            os.fsync(draft.fileno())  # or a loss of power could leave a name without content
+        self._draft.replace(self._state_path)  # whole or not at all
 
     def set_aside(self, operation: Operation, reason: str) -> None:
         """Keep a line that MLflow will never take, so that it doesn't hold up those after it."""
@@ -128,6 +137,7 @@ class Journal:
         """Delete it; only right when all of it has been delivered."""
         self.path.unlink(missing_ok=True)
         self._state_path.unlink(missing_ok=True)
+        self._draft.unlink(missing_ok=True)
         shutil.rmtree(self.files, ignore_errors=True)
         self.close()
 
@@ -135,11 +145,22 @@ class Journal:
     def _state_path(self) -> Path:
         return self.path.with_suffix(".delivered")
 
-    def _read_state(self) -> dict[str, Any]:
-        if not self._state_path.exists():
-            return {"delivered": 0, "run_id": None}
-        state: dict[str, Any] = json.loads(self._state_path.read_text())
-        return state
+    @property
+    def _draft(self) -> Path:
+        return self.path.with_suffix(".draft")
+
+    def _read_state(self) -> tuple[int, str | None]:
+        """How far it has been delivered, and to which run.
+
+        From the beginning if that can't be read: a line that arrives again changes nothing, and the run that the first
+        line began is found. Lines that the machine lost had been delivered if the state says so; they are not missed.
+        """
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            state: dict[str, Any] = json.loads(self._state_path.read_text())
+            delivered, run_id = int(state["delivered"]), state["run_id"]
+            if delivered >= 0 and isinstance(run_id, str | None):
+                return min(delivered, self.size), run_id
+        return 0, None
 
     def _drop_torn_line(self) -> None:
         """A process that died in the middle of a line left a stump; the line was never acknowledged to anybody."""

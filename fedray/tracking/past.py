@@ -15,7 +15,7 @@ from fedray.result import RunResult
 from fedray.tracking import load
 from fedray.tracking.alone import Alone
 from fedray.tracking.runs import DEFAULT_HOME, deliver_pending
-from fedray.tracking.sink import LOCAL_ID
+from fedray.tracking.sink import FOLDER
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,14 +31,15 @@ class Past:
     Attributes:
         experiment: Resolved, as it was recorded; what was given as an object is only named in it.
         hooks: How many hooks of the user's own it had.
+        changes: Knobs that are not what they were, by whoever goes on with it.
     """
 
     experiment: Experiment
     hooks: int
     _client: MlflowClient
-    _home: Path
     _top: MlflowRun
     _variants: Mapping[str, MlflowRun] = field(default_factory=dict)
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     def finished(self, name: str, experiment: Experiment) -> RunResult | None:
         """What a variant came to, if it has finished.
@@ -62,14 +63,26 @@ class Past:
         return {(point.round, point.metric) for point in load.points_of(self._client, run)}
 
     def id_of(self, run: MlflowRun) -> str:
-        """The id by which its folder is named: the one it had before MLflow knew it, if it was begun so."""
-        return folder_id(self._home, run)
+        """By which id its folders are named."""
+        return folder_id(run)
 
 
-def folder_id(home: Path, run: MlflowRun) -> str:
-    """By which id a run's folder in home is named."""
-    local = run.data.tags.get(LOCAL_ID, "")
-    return local if local and (home / "runs" / local).is_dir() else str(run.info.run_id)
+def folder_id(run: MlflowRun) -> str:
+    """By which id a run's folder in home is named, and that of its checkpoints wherever they are.
+
+    Its own, unless it began while MLflow was away: then the one that it had before MLflow knew it. It's recorded, since
+    home need not be the one that the run began in.
+    """
+    return str(run.data.tags.get(FOLDER, run.info.run_id))
+
+
+def folder_of(run_id: str, *, home: Path = DEFAULT_HOME, uri: str | None = None) -> Path:
+    """The folder of a run in home.
+
+    Raises:
+        UserMistake: If there is no such run.
+    """
+    return home / "runs" / folder_id(load.find_run(load.client_of(uri, home), run_id))
 
 
 @contextmanager
@@ -91,12 +104,12 @@ def interrupted(run_id: str, *, home: Path = DEFAULT_HOME, uri: str | None = Non
     undelivered = {name: why for name, why in deliver_pending(home).items() if why != "delivered"}
     run = load.find_run(client, run_id)
     top_id = run.data.tags.get("mlflow.parentRunId", run.info.run_id)
-    alone = Alone(home / "runs" / folder_id(home, client.get_run(top_id)))
+    alone = Alone(home / "runs" / folder_id(client.get_run(top_id)))
     try:
         top = client.get_run(top_id)
         _refuse_finished(top)
         variants = {variant.info.run_name: variant for variant in load.variants_of(client, top)}
-        past = Past(load.recorded_experiment(client, top), _hooks(top), client, home, top, variants)
+        past = Past(load.recorded_experiment(client, top), _hooks(top), client, top, variants)
         for each in (top, *variants.values()):
             if why := undelivered.get(past.id_of(each)):
                 rule = f"has points in its journal that did not reach MLflow: {why}"

@@ -13,15 +13,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedray.storage import without_password
+from fedray.errors import without_password
 from fedray.tracking import describe, store
 from fedray.tracking.alone import Alone
 from fedray.tracking.backup import EVERY, Backup
 from fedray.tracking.copies import FETCHED
 from fedray.tracking.delivery import Delivery, deliver_left_behind
 from fedray.tracking.journal import MAX_POINTS, Journal
-from fedray.tracking.places import Place
-from fedray.tracking.sink import LOCAL_ID, MlflowSink
+from fedray.tracking.places import check, place_at
+from fedray.tracking.sink import FOLDER, LOCAL_ID, MlflowSink
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 PATIENCE = 10.0  # seconds that finish and close wait for MLflow
 DEFAULT_HOME = Path(".fedray")
+RESUMED_WITH = "fedray.resumed_with"
+"""A tag of a run that was gone on with, or of the parent of several: the knobs that were changed the last time."""
 
 
 class Run:
@@ -42,6 +44,7 @@ class Run:
 
     Attributes:
         id: Of the MLflow run; if MLflow was away at the start, an id made here that `fedray.load` knows as well.
+        resumed: Whether an earlier process began it.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Run:
         self._journal, self._delivery, self._known = journal, delivery, known
         self._backup, self._kept, self._copied = backup, kept, 0.0
         self._params: dict[str, str] = {}
-        self._finished = False
+        self.resumed = self._finished = False
 
     def log(self, points: Iterable[Point]) -> None:
         """Record numbers of rounds; returns at once, except when a minute has passed since the last copy of the run.
@@ -135,10 +138,10 @@ class Run:
         self._delivery.flush(self._journal, PATIENCE)
         self.back_up()
 
-    def _go_on(self, experiment: Experiment) -> None:
-        self._params = describe.params(experiment)
+    def _go_on(self, experiment: Experiment, tags: Mapping[str, str]) -> None:
+        self.resumed, self._params = True, describe.params(experiment)
         self._write("go on")
-        self.set_tags({FETCHED: ""})
+        self.set_tags({FETCHED: "", **tags})
 
     def _describe(self, experiment: Experiment, dataset: Dataset | None) -> None:
         self._params = describe.params(experiment)
@@ -202,8 +205,8 @@ class Tracker:
         store.experiment_id(client, _experiment_name(experiment), store.artifacts_of(uri, home))
         tracker = cls(uri, home, MlflowSink(uri, home, client), past)
         if backup := experiment.tracking.backup:
-            place = Place.at(backup, "tracking.backup")
-            place.check("tracking.backup")
+            place = place_at(backup, "tracking.backup")
+            check(place, "tracking.backup")
             tracker._backup = Backup(place, client)
         tracker._from_knob = bool(given)
         return tracker
@@ -232,7 +235,7 @@ class Tracker:
             header["tags"][LOCAL_ID] = begun.data.tags[LOCAL_ID]
             journal = self._journal(header, self._past.id_of(begun), begun.info.run_id)
             run = self._run(journal, self._past.known(begun))
-            run._go_on(experiment)
+            run._go_on(experiment, {} if parent else {RESUMED_WITH: json.dumps(dict(self._past.changes))})
             run.back_up()
             return run
         run_id = self._create(header)
@@ -240,6 +243,8 @@ class Tracker:
         if parent is None:
             self._alone = Alone(self._home / "runs" / journal.id)
         run = self._run(journal)
+        if run_id is None:
+            run.set_tags({FOLDER: run.id})
         run._describe(experiment, dataset)
         run.back_up()  # so that who looks there knows of a run whose end never came
         return run

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedray.storage import without_password
+from fedray.errors import without_password
 from fedray.tracking import store
 from fedray.tracking.delivery import Refused
 from fedray.tracking.journal import Batch, Operation
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOCAL_ID = "fedray.local_id"  # a tag of every run: the id that it had before MLflow gave it one
+FOLDER = "fedray.folder"
+"""A tag of a run that began while MLflow was away: by which id its folders are named, its local one."""
 MAX_PER_BATCH = 100  # params or tags; MLflow refuses more
 FOR_GOOD = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from fedray.errors import Problem, UserMistake
-from fedray.storage import without_password
+from fedray.errors import Problem, UserMistake, first_line, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,7 +92,7 @@ def checked_client(uri: str, place: str) -> MlflowClient:
                 place=place,
                 value=without_password(uri),
                 allowed="must be the URI of an MLflow store that answers: sqlite:///FILE, http://HOST:PORT, ...",
-                mend=f"start that server, or leave it out for a local store ({_first_line(error)})",
+                mend=f"start that server, or leave it out for a local store ({first_line(error)})",
             )
         ) from error
     return made
@@ -149,7 +148,3 @@ def _sqlite_file(uri: str) -> Path | None:
     parts = urlsplit(uri)
     path = unquote(parts.path)[1:]  # sqlite:///relative.db, sqlite:////absolute.db
     return Path(path).resolve() if parts.scheme.startswith("sqlite") and path and path != ":memory:" else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

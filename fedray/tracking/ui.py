@@ -9,8 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fedray.errors import Problem, UserMistake
-from fedray.storage import without_password
+from fedray.errors import Problem, UserMistake, without_password
 from fedray.tracking import store
 
 PORT = 5000

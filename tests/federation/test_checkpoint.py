@@ -21,9 +21,10 @@ from fedray.errors import UserMistake
 from fedray.federation.checkpoint import Checkpoints, checkpoints_at, refuse_unknown_place
 from fedray.federation.driver import Driver, RoundContext
 from fedray.federation.state import RunState
+from fedray.fleet.memory import Range
 from fedray.learning.models import flat_weights
 from fedray.parts import initial_network
-from fedray.storage import within
+from fedray.storage import storage, within
 
 ROUNDS = 6
 
@@ -235,6 +236,34 @@ class TestElsewhere:
         ]
         assert run.checkpoints.latest().state.round == 6
 
+    def test_older_ones_that_cannot_be_deleted_are_no_failure_to_write(
+        self, small_outbreak: Dataset, tmp_path: Path, undisturbed: bytes
+    ) -> None:
+        fsspec.register_implementation("keeping", Keeping, clobber=True)
+        run = Run(asked(fleet__checkpoint_to="keeping://bucket", fleet__checkpoints_kept=1), small_outbreak, tmp_path)
+        assert same(run.go(), undisturbed)
+        assert run.said
+        assert set(run.said) == {
+            "what no checkpoint needs could not be deleted from keeping://bucket/run (that is not allowed); "
+            "the run goes on"
+        }
+        assert run.checkpoints.latest().state.round == 6
+
+    def test_where_none_can_be_written_private_vectors_of_old_rounds_are_deleted(
+        self, small_outbreak: Dataset, tmp_path: Path, undisturbed: bytes
+    ) -> None:
+        fsspec.register_implementation("lacking", Lacking, clobber=True)
+        run = Run(asked(fleet__checkpoint_to="lacking://bucket", fleet__checkpoint_every=1), small_outbreak, tmp_path)
+        left: dict[int, set[int]] = {}
+
+        def look(context: RoundContext) -> None:
+            names = storage("lacking://bucket/run").names("phones")
+            left[context.round] = {file.round for name in names if (file := Range.of(name))}
+
+        assert same(run.go(hook=look), undisturbed)
+        assert left == {0: set(), 1: {1}, **{done: {done - 1, done} for done in range(2, ROUNDS + 1)}}
+        assert [line.split(" could")[0] for line in run.said[:2]] == ["checkpoint of round 1", "checkpoint of round 2"]
+
     def test_a_place_that_cannot_be_read_is_not_taken_for_an_empty_one(
         self, small_outbreak: Dataset, tmp_path: Path
     ) -> None:
@@ -272,6 +301,30 @@ class Going(MemoryFileSystem):
             raise ConnectionError("no route to host")
 
 
+class Keeping(MemoryFileSystem):
+    """A store from which nothing may be deleted."""
+
+    protocol = "keeping"
+    store: dict[str, Any] = {}  # noqa: RUF012 - as fsspec has it
+    pseudo_dirs = [""]  # noqa: RUF012
+
+    def rm_file(self, path: str) -> None:
+        raise PermissionError("that is not allowed")
+
+
+class Lacking(MemoryFileSystem):
+    """A store that takes phones' private vectors and no manifest."""
+
+    protocol = "lacking"
+    store: dict[str, Any] = {}  # noqa: RUF012 - as fsspec has it
+    pseudo_dirs = [""]  # noqa: RUF012
+
+    def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
+        if path.endswith(".json"):
+            raise OSError("no space left")
+        super().pipe_file(path, value, **options)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 512 KiB, which only root can have."""
@@ -303,12 +356,11 @@ def test_a_full_disk_is_said_and_the_run_goes_on(
 
     run = Run(asked(fleet__checkpoint_to=str(small_disk)), small_outbreak, tmp_path)
     state = run.go(until=5, hook=fill)
-    line, last = run.said
-    assert last.startswith("checkpoint of round 5 could not be written")  # private vectors before it are missing
+    (line,) = run.said  # what was deleted then made room for the vectors of round 5
     assert line.startswith(f"checkpoint of round 4 could not be written to {small_disk}/run (")
     assert line.endswith("; the run goes on")
     there = sorted(path.name for path in (small_disk / "run").iterdir() if path.is_file())
-    assert there == ["round-000002.json", "round-000002.safetensors"]
+    assert there == [f"round-00000{number}.{end}" for number in (2, 5) for end in ("json", "safetensors")]
     assert not list(small_disk.rglob("*partial*"))
     assert state.round == 5
     assert same(run.go(), undisturbed)

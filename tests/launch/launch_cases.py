@@ -7,12 +7,15 @@ import os
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +112,38 @@ class Head:
         for process in psutil.process_iter(["cmdline"]):
             if any(str(self.folder) in word for word in process.info["cmdline"] or ()):
                 yield process
+
+
+@contextmanager
+def tunnel(address: str) -> Iterator[str]:
+    """Another address for a server of this machine, as `ray dashboard` opens one; cut at the end, as tunnels are."""
+    port = int(address.rpartition(":")[2])
+    ends: list[socket.socket] = []
+
+    class Through(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            there = socket.create_connection(("127.0.0.1", port))
+            ends.extend((self.request, there))
+            back = threading.Thread(target=_copy, args=(there, self.request), daemon=True)
+            back.start()
+            _copy(self.request, there)
+            back.join()
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Through) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(2**16):
+            target.sendall(piece)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from launch_cases import Head, environment
+from launch_cases import Head, environment, tunnel
 from small_fleets import wait_until
 
 from fedray.errors import UserMistake
@@ -102,11 +102,11 @@ def heard() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def begun(folder: Path, head: Head) -> tuple[subprocess.Popen[str], int]:
+def begun(folder: Path, address: str) -> tuple[subprocess.Popen[str], int]:
     """A job that takes for ever, followed in a terminal of its own, once it trains."""
     ours, theirs = pty.openpty()
     following = subprocess.Popen(
-        [sys.executable, "-m", "fedray.cli", "submit", "sent.yaml", "--address", head.address, *LONG],
+        [sys.executable, "-m", "fedray.cli", "submit", "sent.yaml", "--address", address, *LONG],
         cwd=folder, env=environment(), stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, text=True,
         preexec_fn=heard,  # noqa: PLW1509 - it does nothing that a thread could be in the middle of
     )  # fmt: skip
@@ -120,14 +120,8 @@ def begun(folder: Path, head: Head) -> tuple[subprocess.Popen[str], int]:
 
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_ctrl_c_asks_whether_to_stop_the_job(answer: str, head: Head, folder: Path) -> None:
-    following, terminal = begun(folder, head)
-    following.send_signal(signal.SIGINT)
-    seen = ""
-    while "[y/N]" not in seen:
-        seen += os.read(terminal, 10_000).decode()
-    os.write(terminal, f"{answer}\n".encode())
-    rest, _ = following.communicate(timeout=200)
-    seen += os.read(terminal, 10_000).decode()
+    following, terminal = begun(folder, head.address)
+    seen, rest = answered(answer, following, terminal)
     assert following.returncode == 130
     job = Jobs(head.address).job(seen.split(" is on its way")[0].split()[-1])
     if answer == "y":
@@ -135,6 +129,30 @@ def test_ctrl_c_asks_whether_to_stop_the_job(answer: str, head: Head, folder: Pa
         assert "was stopped" in seen
         return
     assert f"goes on; to follow or stop it: fedray follow {job.id} --address {head.address}" in seen
+    assert job._client.get_job_status(job.id).value == "RUNNING"
+    job.stop()
+    wait_until(lambda: job._client.get_job_status(job.id).is_terminal(), 150, lambda: "the job's end")
+
+
+def answered(answer: str, following: subprocess.Popen[str], terminal: int) -> tuple[str, str]:
+    """What the terminal shows when Ctrl-C is pressed and its question answered, and what is written to its output."""
+    following.send_signal(signal.SIGINT)
+    seen = ""
+    while "[y/N]" not in seen:
+        seen += os.read(terminal, 10_000).decode()
+    os.write(terminal, f"{answer}\n".encode())
+    rest, _ = following.communicate(timeout=200)
+    return seen + os.read(terminal, 10_000).decode(), rest
+
+
+def test_a_job_that_cannot_be_stopped_since_the_tunnel_is_down(head: Head, folder: Path) -> None:
+    with tunnel(head.address) as address:
+        following, terminal = begun(folder, address)
+    seen, _ = answered("y", following, terminal)
+    job = Jobs(head.address).job(seen.split(" is on its way")[0].split()[-1])
+    assert following.returncode == 1
+    assert f"{job.id} was not stopped, and may go on" in seen
+    assert "Traceback" not in seen
     assert job._client.get_job_status(job.id).value == "RUNNING"
     job.stop()
     wait_until(lambda: job._client.get_job_status(job.id).is_terminal(), 150, lambda: "the job's end")

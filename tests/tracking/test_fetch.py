@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tracking_cases import FEATURES, points, result_of, run_result
+from typer.testing import CliRunner
 
 import fedray
+from fedray.cli import app
 from fedray.config import Experiment
-from fedray.errors import RunFailed, UserMistake
+from fedray.errors import UserMistake
 from fedray.result import Result
 from fedray.tracking import backup as backups
 from fedray.tracking import store
@@ -20,7 +23,7 @@ from fedray.tracking.backup import Backup
 from fedray.tracking.copies import FETCHED, MANIFEST, Manifest, copies_at
 from fedray.tracking.fetch import compare, fetch
 from fedray.tracking.load import load
-from fedray.tracking.places import Place
+from fedray.tracking.places import place_at
 from fedray.tracking.runs import Tracker
 
 
@@ -160,30 +163,82 @@ class TestWholeOrNotAtAll:
         whole = weights.read_bytes()
         weights.write_bytes(whole[:-1] + b"?")
         before = files(laptop)
-        with pytest.raises(RunFailed, match=r"weights\.safetensors is not what was written there"):
-            fetch(copied, home=laptop)
+        (copy,) = fetch(copied, home=laptop)
+        assert (copy.state, copy.fetched, copy.left) == ("failed", False, True)
+        assert "weights.safetensors is not what was written there" in copy.why
         assert {name: content for name, content in files(laptop).items() if not name.endswith(".lock")} == before
         weights.write_bytes(whole)
         fetch(copied, home=laptop)
         assert load(run_id, home=laptop).only.run_id == run_id
 
     @pytest.mark.parametrize("spoil", [lambda text: text[:-10], lambda text: text.replace(b"FINISHED", b"FAILED")])
-    def test_a_manifest_that_is_not_what_was_written_is_refused(
+    def test_a_manifest_that_is_not_what_was_written_keeps_no_other_run_out(
         self, spoil: Callable[[bytes], bytes], experiment: Experiment, laptop: Path, copied: str
     ) -> None:
         run_id = record(experiment, "main").only.run_id
+        others = [record(experiment, "main").only.run_id for _ in range(2)]
         manifest = Path(copied) / run_id / MANIFEST
         manifest.write_bytes(spoil(manifest.read_bytes()))
-        with pytest.raises(RunFailed, match=MANIFEST):
-            fetch(copied, home=laptop)
+        for look, there in ((compare, "missing"), (fetch, "here")):
+            found = {copy.manifest.run: copy for copy in look(copied, home=laptop)}
+            states = {run: copy.state for run, copy in found.items()}
+            assert states == {run_id: "failed", **dict.fromkeys(others, there)}
+            assert f"{run_id}/{MANIFEST} is not what was written there" in found[run_id].why
+        assert load(others[1], home=laptop).only.run_id == others[1]
 
-    def test_a_copy_of_a_newer_format_is_the_users_mistake(
+    def test_a_file_that_is_gone_keeps_no_other_run_out(
+        self, experiment: Experiment, laptop: Path, copied: str
+    ) -> None:
+        runs = sorted(record(experiment, "main").only.run_id for _ in range(2))
+        shutil.rmtree(Path(copied) / runs[0] / "files")
+        assert [copy.state for copy in fetch(copied, home=laptop)] == ["failed", "here"]
+
+    def test_the_command_names_it_and_fails(self, experiment: Experiment, laptop: Path, copied: str) -> None:
+        lost, other = (record(experiment, "main").only.run_id for _ in range(2))
+        (Path(copied) / lost / MANIFEST).write_text("{}")
+        words = ["fetch", "--all", "--from", copied, "--home", str(laptop)]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 1
+        assert f"{lost}/{MANIFEST} is not what was written there" in done.stderr
+        assert load(other, home=laptop).only.run_id == other
+        said = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["runs"]
+        assert {run["run_id"]: run["state"] for run in said} == {lost: "failed", other: "here"}
+
+    def test_a_damaged_manifest_is_written_anew_by_the_next_copy(
+        self, experiment: Experiment, laptop: Path, copied: str
+    ) -> None:
+        tracker = Tracker.open(experiment)
+        run = tracker.start("main", experiment)
+        (Path(copied) / run.id / MANIFEST).write_text("{}")
+        run.finish("FINISHED")
+        tracker.close()
+        assert [copy.state for copy in fetch(copied, home=laptop)] == ["here"]
+
+    def test_a_copy_of_a_newer_format_says_what_reads_it(
         self, experiment: Experiment, laptop: Path, copied: str
     ) -> None:
         manifest = Path(copied) / record(experiment, "main").only.run_id / MANIFEST
         manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 2}))
-        with pytest.raises(UserMistake, match="format 2"):
-            fetch(copied, home=laptop)
+        (copy,) = fetch(copied, home=laptop)
+        assert copy.state == "failed"
+        assert "format 2" in copy.why
+
+    def test_a_copy_that_the_disk_has_no_room_for_leaves_nothing_behind(
+        self, experiment: Experiment, home: Path, copied: str, said: Callable[[], list[str]]
+    ) -> None:
+        tracker = Tracker.open(experiment)
+        run = tracker.start("main", experiment)
+        (kept := home / "runs" / run.id).mkdir(parents=True, exist_ok=True)
+        (kept / "broadcast-000001.safetensors").write_bytes(bytes(2**23))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**22, limits[1]))  # the system cuts off what is written
+        try:
+            run.back_up()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "was not copied" in said()[0]
+        assert not list(Path(copied).rglob("*broadcast*"))
+        tracker.close()
 
     def test_a_copy_that_was_cut_short_leaves_the_one_before(
         self, experiment: Experiment, home: Path, laptop: Path, copied: str, monkeypatch: pytest.MonkeyPatch
@@ -236,12 +291,12 @@ class TestRunsWithoutAnEnd:
     ) -> None:
         tracker = Tracker.open(experiment)
         run = tracker.start("main", experiment)
-        first = copies_at(Place.at(copied, ""))[run.id]
+        first = copies_at(place_at(copied, ""))[run.id]
         run.log(points(1))
-        assert copies_at(Place.at(copied, ""))[run.id] == first
+        assert copies_at(place_at(copied, ""))[run.id] == first
         monkeypatch.setattr("fedray.tracking.runs.EVERY", 0.0)
         run.log(points(1, first=1))
-        assert copies_at(Place.at(copied, ""))[run.id] != first
+        assert copies_at(place_at(copied, ""))[run.id] != first
         assert backups.EVERY == 60
         tracker.close()
 
@@ -287,5 +342,5 @@ class TestPlaces:
         self, home: Path, copied: str, said: Callable[[], list[str]]
     ) -> None:
         client = store.client(store.default_uri(home))
-        assert not Backup(Place.at(copied, ""), client).copy("0" * 32, home / "runs" / "none")
+        assert not Backup(place_at(copied, ""), client).copy("0" * 32, home / "runs" / "none")
         assert "was not copied" in said()[0]

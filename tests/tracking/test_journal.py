@@ -114,6 +114,43 @@ def test_a_torn_last_line_is_forgotten_and_the_next_one_is_whole(tmp_path: Path)
     assert [row[1] for row in place.taken] == [0, 1, 7]
 
 
+@pytest.mark.parametrize("state", ["", "{", "[]", '{"delivered": "x", "run_id": null}', '{"delivered": 5}', "\0" * 40])
+def test_where_it_is_not_known_what_has_arrived_all_of_it_is_delivered_again(state: str, tmp_path: Path) -> None:
+    """A state that a full disk or a loss of power has spoilt; the place keeps each point once."""
+    place = Place()
+    journal = journal_with(tmp_path, 3)
+    deliver(journal, place)
+    journal.close()
+    (tmp_path / "run.delivered").write_text(state)
+    journal = Journal(tmp_path / "run.jsonl")
+    journal.append(point(3))
+    deliver(journal, place)
+    assert place.begun == 2  # which finds the run that is there
+    assert place.taken == [(100 + step, step, "loss", step / 8) for step in range(4)]
+
+
+def test_lines_that_a_loss_of_power_took_back_hide_none_that_come_later(tmp_path: Path) -> None:
+    place = Place()
+    journal = journal_with(tmp_path, 3)
+    deliver(journal, place)
+    journal.close()
+    lines = (tmp_path / "run.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "run.jsonl").write_text("".join(lines[:2]))
+    journal = Journal(tmp_path / "run.jsonl")
+    journal.append(point(9))
+    deliver(journal, place)
+    assert [row[1] for row in place.taken] == [0, 1, 2, 9]
+
+
+def test_a_journal_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
+    journal_with(tmp_path, 1).close()
+    (tmp_path / "spoilt.jsonl").write_text("no JSON\n")
+    place = Place()
+    outcome = deliver_left_behind(tmp_path, lambda uri: place, {"do": "finish", "status": "KILLED"})
+    assert outcome == {"run": "delivered", "spoilt": "spoilt.jsonl can't be read"}
+    assert (tmp_path / "spoilt.jsonl").exists()
+
+
 def test_a_line_that_the_disk_has_no_room_for_leaves_nothing(tmp_path: Path) -> None:
     journal = journal_with(tmp_path, 2)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

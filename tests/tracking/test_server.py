@@ -13,6 +13,7 @@ from fedray.config import Experiment
 from fedray.result import Point
 from fedray.tracking import runs, store
 from fedray.tracking.load import load
+from fedray.tracking.past import folder_of, interrupted
 from fedray.tracking.runs import Tracker, deliver_pending
 
 pytestmark = pytest.mark.slow
@@ -97,3 +98,25 @@ def test_a_server_that_stays_away_leaves_a_journal_for_later(
     torch.testing.assert_close(loaded.model(rows), result.model(rows), rtol=0, atol=1e-6)
     # The user was shown the id that the run had while MLflow was away; it still finds the run.
     assert load(late.id, uri=server.uri).metrics == {"test_mse": 0.25}
+
+
+def test_a_variant_begun_while_the_server_was_away_has_one_folder_wherever_it_is_gone_on_with(
+    server: Server, tmp_path: Path
+) -> None:
+    experiment = served(server, tmp_path / "lost").with_({"variants": {"late": {}}})
+    tracker = Tracker.open(experiment)
+    parent = tracker.start("served", experiment)
+    server.kill()
+    late = tracker.start("late", experiment, parent=parent)
+    server.start()
+    late.finish("KILLED")
+    parent.finish("KILLED")
+    tracker.close()
+    new = tmp_path / "new"
+    with interrupted(late.id, home=new, uri=server.uri) as past:
+        begun = past.begun("late", variant=True)
+        assert begun is not None
+        assert begun.info.run_id != late.id
+        assert past.id_of(begun) == late.id
+    assert folder_of(begun.info.run_id, home=new, uri=server.uri) == new / "runs" / late.id
+    assert folder_of(parent.id, home=new, uri=server.uri) == new / "runs" / parent.id
