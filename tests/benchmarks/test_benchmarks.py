@@ -13,7 +13,7 @@ import torch
 
 import fedray
 from benchmarks import nodes, record, table, workload
-from benchmarks.contest import ENVIRONMENTS, MODELS, PEERS, SCRIPTS, speeds
+from benchmarks.contest import ENVIRONMENTS, FEDRAY, LOOP, MODELS, PEERS, SCRIPTS, agreement, distances, speeds
 from benchmarks.models import NETWORKS, WINDOWED
 from fedray.learning.batches import batches
 
@@ -103,6 +103,25 @@ def test_speed_is_that_of_the_median_round():
     assert found["phones_per_second"] == 50.0
     assert found["first_round"] == 10.0
     assert (found["slowest_turn"], found["fastest_turn"]) == (50.0, 50.0)
+
+
+def test_who_ends_with_other_weights_is_not_timed():
+    begun, same = np.zeros(3, np.float32), np.ones(3, np.float32)
+    assert distances({"fedray": same, "a": same + 5e-5}, begun)["a"] == pytest.approx(5e-5, rel=0.01)
+    for other in (same + 2e-4, same * np.float32(np.nan)):
+        with pytest.raises(RuntimeError, match=r"differ from fedray's by more than 1e-04: b \("):
+            distances({"fedray": same, "a": same, "b": other}, begun)
+
+
+@pytest.mark.slow
+def test_knobs_with_blanks_reach_fedray_and_the_loop_ends_with_its_weights(tmp_path):
+    sets = ("task.features=[f0, f1, f2, f3, f4]", "learning.compile=off")
+    place = record.Place(tmp_path, tmp_path / "results", sets)
+    assert agreement([FEDRAY, LOOP], "MLP", place, tmp_path, 64)[LOOP.name] < 1e-6
+    wrong = record.Place(tmp_path, tmp_path / "results", ("task.features=[f0, none of these]",))
+    with pytest.raises(RuntimeError, match="fedray ended with"):
+        agreement([FEDRAY], "MLP", wrong, tmp_path, 64)
+    assert "none of these" in (tmp_path / "fedray_round.py.log").read_text()
 
 
 def test_the_table_in_the_readme_is_what_the_results_say(tmp_path):
