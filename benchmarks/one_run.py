@@ -1,5 +1,5 @@
 """One run of fedray in a process of its own, as `runs.py` starts it. It tells its parent in JSON lines what goes on:
-`{"stage": ...}`, `{"begins": true}` before the first round, `{"round": ...}` after each, and in the end what came of it.
+`{"stage": ...}`, `{"begins": true}` before the first round, `{"round": ...}` after each, and at last what came of it.
 
 With `"turns": true` it waits after each round for a line on standard input, so that two runs can take turns.
 """

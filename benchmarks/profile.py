@@ -37,7 +37,9 @@ def profile(place: Place, phones: int, rounds: int) -> None:
     cores = os.cpu_count() or 1
     samples = [_inline(place, phones, rounds) for _ in range(2)]
     ray = runs.once(runs.standard(phones * cores, rounds + 1), place)
-    took = {name: 1e6 / phones * median(sample[name] for sample in samples) for name in (*STAGES, ACTOR, DRIVER, "round")}
+    took = {
+        name: 1e6 / phones * median(sample[name] for sample in samples) for name in (*STAGES, ACTOR, DRIVER, "round")
+    }
     stages = {name: took[name] for name in STAGES}
     stages["the rest of local training"] = took[ACTOR] - sum(stages.values())
     stages[DRIVER] = took[DRIVER]
@@ -67,7 +69,7 @@ def _inline(place: Place, phones: int, rounds: int) -> dict[str, float]:
             spent.clear()
 
         fedray.run(fedray.Experiment(home=place.home, **asked), hooks=[heard])
-    # Before the first round rows were read, for the features' scaling and for a test; after the last one there is a test.
+    # Before the first round rows are read, for the features' scaling and for a test; after the last one comes a test.
     before, _first, *others, _last = found
     names = ("round", ACTOR, DRIVER, *STAGES)
     medians = {name: median(each.get(name, 0.0) for each in others) for name in names}
