@@ -1,5 +1,5 @@
 """One run of fedray in a process of its own, as `runs.py` starts it. It tells its parent in JSON lines what goes on:
-`{"stage": ...}`, `{"round": ...}` after each round, and in the end what came of it.
+`{"stage": ...}`, `{"begins": true}` before the first round, `{"round": ...}` after each, and at last what came of it.
 
 With `"turns": true` it waits after each round for a line on standard input, so that two runs can take turns.
 """
@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any
-
-import psutil
 
 import fedray
 from fedray.config.file import parse_overrides
@@ -36,13 +35,15 @@ class Teller(Watch):
 
     def on_round(self, context: fedray.RoundContext) -> None:
         """The hook: a round's seconds, and the CPU seconds of this process since the last round was told."""
-        used = sum(psutil.Process().cpu_times()[:2])
+        used = time.process_time()
         if context.round:
             told = {"seconds": context.seconds, "phones": context.phones, "driver_cpu": used - self.cpu}
             self.tell(round=context.round, **told)
+        else:
+            self.tell(begins=True)
         if self.turns:
             sys.stdin.readline()
-        self.cpu = sum(psutil.Process().cpu_times()[:2])
+        self.cpu = time.process_time()
 
 
 def main() -> None:
@@ -50,8 +51,7 @@ def main() -> None:
     teller = Teller(asked["turns"])
     experiment = fedray.Experiment(**asked["experiment"]).with_(parse_overrides(asked["sets"]))
     run = fedray.run(experiment, hooks=[teller.on_round], watch=teller).only
-    # Where the core measures the parts of a round, they come along.
-    teller.tell(stages=dict(run.seconds), fleet=dict(run.fleet), profile=getattr(run, "profile", None))
+    teller.tell(stages=dict(run.seconds), fleet=dict(run.fleet))
 
 
 if __name__ == "__main__":

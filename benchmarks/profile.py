@@ -1,14 +1,15 @@
 """Where a round's time goes, a phone: local training in one process with a clock at each step, and what Ray adds.
 
-One actor's work is done here by the inline engine, so that the clocks see it; a round on Ray, over a fleet of as many
-phones for each core, says what is left for Ray, the driver and the memory that cores share.
+One actor's work is done here by the inline engine, so that the clocks see it; what a round takes beside it is the
+driver's. A round on Ray, over a fleet of as many phones for each core, says what is left for Ray and for the memory
+that cores share.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
@@ -18,9 +19,11 @@ import fedray
 from benchmarks import figures, runs
 from benchmarks.record import Place, record, show
 
-DRAWING, GATHERING = "drawing batches", "gathering rows"
+COHORT, DRAWING, GATHERING = "the cohort", "drawing batches", "gathering rows"
 TRAINING, ADDING = "forward, backward, update", "rounding and adding up"
-STAGES = (DRAWING, GATHERING, TRAINING, ADDING)
+STAGES = (COHORT, DRAWING, GATHERING, TRAINING, ADDING)
+"""Of an actor's round. Forward, backward and update are one compiled program, of which no clock sees the parts."""
+ACTOR, DRIVER, READING, READ = "an actor's round", "the driver", "reading rows", "phones read"
 
 
 def profile(place: Place, phones: int, rounds: int) -> None:
@@ -33,47 +36,57 @@ def profile(place: Place, phones: int, rounds: int) -> None:
     """
     cores = os.cpu_count() or 1
     samples = [_inline(place, phones, rounds) for _ in range(2)]
-    ray = runs.once(runs.standard(phones * cores, rounds + 1, learning=_learning(rounds + 1)), place)
-    a_phone = 1e6 / phones
-    stages = {name: median(sample[name] for sample in samples) * a_phone for name in STAGES}
-    whole = median(sample["round"] for sample in samples) * a_phone
-    stages["the rest of local training"] = whole - sum(stages.values())
-    stages["Ray, driver, cores side by side"] = median(runs.steady(ray)) * a_phone - whole
-    summary = {"phones_a_core": phones, "cores": cores, "microseconds_a_phone_and_core": stages}
+    ray = runs.once(runs.standard(phones * cores, rounds + 1), place)
+    took = {
+        name: 1e6 / phones * median(sample[name] for sample in samples) for name in (*STAGES, ACTOR, DRIVER, "round")
+    }
+    stages = {name: took[name] for name in STAGES}
+    stages["the rest of local training"] = took[ACTOR] - sum(stages.values())
+    stages[DRIVER] = took[DRIVER]
+    stages["Ray, cores side by side"] = 1e6 / phones * median(runs.steady(ray)) - took["round"]
+    summary = {
+        "phones_a_core": phones,
+        "cores": cores,
+        "microseconds_a_phone_and_core": stages,
+        "reading_microseconds_a_phone": 1e6 * median(sample[READING] for sample in samples),
+    }
     record("profile", place, samples, summary)
     total = sum(stages.values())
     rows = [[name, value, f"{value / total:.0%}"] for name, value in stages.items()]
-    show("a round, in microseconds a phone and core", ["", "us", "share"], [*rows, ["all of it", total, ""]])
+    rows += [["all of it", total, ""], ["before: reading a phone's rows", summary["reading_microseconds_a_phone"], ""]]
+    show("a round, in microseconds a phone and core", ["", "us", "share"], rows)
     figures.shares(place.results / "profile.png", "a round: microseconds a phone and core", stages)
 
 
-def _learning(rounds: int) -> dict[str, Any]:
-    return {"rounds": rounds, "batch_size": 10, "learning_rate": 0.1, "evaluate_every": rounds, "compile": "on"}
-
-
 def _inline(place: Place, phones: int, rounds: int) -> dict[str, float]:
-    """Seconds a round by stage, median over rounds."""
-    asked = runs.standard(phones, rounds + 1, learning=_learning(rounds + 1), fleet={"engine": "inline"})
+    """Seconds a round by stage, median over rounds; and seconds of reading the rows of a phone in one split."""
+    asked = runs.standard(phones, rounds + 2, fleet={"engine": "inline"})
     found: list[dict[str, float]] = []
     with _clocks() as spent:
 
         def heard(context: fedray.RoundContext) -> None:
-            found.append({"round": context.seconds, **spent})
+            found.append({"round": context.seconds, DRIVER: context.seconds - spent[ACTOR], **spent})
             spent.clear()
 
         fedray.run(fedray.Experiment(home=place.home, **asked), hooks=[heard])
-    names = ["round", *STAGES]
-    return {name: median(each.get(name, 0.0) for each in found[2:]) for name in names}
+    # Before the first round rows are read, for the features' scaling and for a test; after the last one comes a test.
+    before, _first, *others, _last = found
+    names = ("round", ACTOR, DRIVER, *STAGES)
+    medians = {name: median(each.get(name, 0.0) for each in others) for name in names}
+    return {**medians, READING: before[READING] / before[READ]}
 
 
 @contextmanager
-def _clocks() -> Iterator[Counter[str]]:
+def _clocks() -> Iterator[dict[str, float]]:
     """Seconds by stage, while this lasts: the functions that do the work are timed where they are called."""
     from fedray.fleet import local_round
+    from fedray.fleet.cohort import CohortRule
+    from fedray.fleet.phones import Phones, PreparedRun
+    from fedray.fleet.rows import RowSource
     from fedray.learning.compiled import CompiledRound
 
-    spent: Counter[str] = Counter()
-    made, gathered, begun = local_round.batches, CompiledRound._rows, CompiledRound.__init__
+    spent: dict[str, float] = defaultdict(float)
+    gathered, begun, read = CompiledRound._rows, CompiledRound.__init__, RowSource.read
 
     def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def clocked(*arguments: Any, **named: Any) -> Any:
@@ -95,10 +108,24 @@ def _clocks() -> Iterator[Counter[str]]:
         self._step = timed(TRAINING, self._step)
         self._finish = timed(ADDING, self._finish)
 
-    local_round.batches = timed(DRAWING, made)
-    CompiledRound._rows, CompiledRound.__init__ = rows, begin  # type: ignore[method-assign]
+    def reading(self: RowSource, ids: Any, split: str) -> Any:
+        spent[READ] += len(ids)
+        return timed(READING, read)(self, ids, split)
+
+    clocked: list[tuple[Any, str, Any]] = [
+        (local_round, "batches", timed(DRAWING, vars(local_round)["batches"])),
+        (CohortRule, "members", timed(COHORT, CohortRule.members)),
+        (PreparedRun, "readable", timed(COHORT, PreparedRun.readable)),
+        (Phones, "perform", timed(ACTOR, Phones.perform)),
+        (RowSource, "read", reading),
+        (CompiledRound, "_rows", rows),
+        (CompiledRound, "__init__", begin),
+    ]
+    kept = [(where, name, getattr(where, name)) for where, name, _ in clocked]
     try:
+        for where, name, work in clocked:
+            setattr(where, name, work)
         yield spent
     finally:
-        local_round.batches = made
-        CompiledRound._rows, CompiledRound.__init__ = gathered, begun  # type: ignore[method-assign]
+        for where, name, work in kept:
+            setattr(where, name, work)

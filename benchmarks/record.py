@@ -75,7 +75,8 @@ def commit() -> dict[str, Any]:
         done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    results = (":!benchmarks/results", ":!benchmarks/README.md")  # written by the measurements themselves
+    # Written by the measurements themselves, and by `table`.
+    results = (":!benchmarks/results", ":!benchmarks/README.md", ":!docs/scaling.md", ":!README.md")
     return {"id": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain", "--", ".", *results))}
 
 

@@ -39,11 +39,10 @@ class Purpose(IntEnum):
     PATIENT_ZERO = 2
     INFECTION = 3
     HEALING = 4
-    TEMPERATURE = 5
-    DISTANCE = 6
+    # 5 and 6 were temperature and distance, which BODY draws together: taken for good.
     COUGH = 7
-    BODY = 9
     PHONE_CHOICE = 8
+    BODY = 9
     INITIAL_WEIGHTS = 20
     SHUFFLE = 21
     COHORT = 22
@@ -78,16 +77,6 @@ def bits(keys: UInt64, counters: IntLike = 0) -> UInt64:
 def uniform(keys: UInt64, counters: IntLike = 0) -> Float64:
     """Uniform draws in [0, 1) with 53 random bits each."""
     return np.asarray((bits(keys, counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
-
-
-def normal(keys: UInt64, counters: IntLike = 0) -> Float64:
-    """Standard normal draws by the Box-Muller transform; draw n uses the uniform draws 2n and 2n+1 of its key.
-
-    numpy's `log` and `cos` may differ by one unit in the last place between families of CPUs.
-    """
-    first = _as_uint64(counters) * np.uint64(2)
-    radius = np.sqrt(-2.0 * np.log(1.0 - uniform(keys, first)))
-    return np.asarray(radius * np.cos(2.0 * np.pi * uniform(keys, first + np.uint64(1))))
 
 
 def integers(keys: UInt64, high: IntLike, counters: IntLike = 0) -> Int64:

@@ -5,6 +5,7 @@ The seconds of a round are the driver's own: broadcast, training, adding up and 
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -28,10 +29,11 @@ def main() -> None:
         task={"features": features, "standardise": [], "target": "y"},
         model={"name": "mlp" if work.network == "MLP" else f"benchmarks.models:{work.network}",
                "start_from": str(asked.folder / "weights.safetensors")},
-        learning={"rounds": rounds, "batch_size": work.batch, "learning_rate": work.rate, "evaluate_every": rounds},
+        learning={"rounds": rounds, "batch_size": work.batch, "learning_rate": work.rate, "evaluate_every": rounds,
+                  "compile": "on"},
         fleet={"engine": "ray", "address": "local"},
         baselines=[],
-    ).with_(parse_overrides(os.environ.get("FEDRAY_BENCHMARKS_SET", "").split()))  # fmt: skip
+    ).with_(parse_overrides(json.loads(os.environ.get("FEDRAY_BENCHMARKS_SET", "[]"))))  # fmt: skip
     seconds: list[float] = []
 
     def stopwatch(context: fedray.RoundContext) -> None:

@@ -1,7 +1,8 @@
 """Who meets whom: a uniform random graph with an exact number of contacts, drawn by address.
 
 The distribution is that of `networkx.dense_gnm_random_graph` (every graph with so many nodes and edges is equally
-likely), in 0.5 seconds for 2.5 million edges instead of minutes. What travels along the edges is `outbreak`'s business.
+likely, but for the 2^-32 by which a person's chance in a draw may be off), in 0.5 seconds for 2.5 million edges instead
+of minutes. What travels along the edges is `outbreak`'s business.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class ContactGraph:
 
 
 def random_contacts(keys: UInt64, people: int, edges: int) -> ContactGraph:
-    """A graph drawn uniformly among all graphs of `people` nodes and exactly `edges` edges.
+    """A graph drawn uniformly, to 2^-32, among all graphs of `people` nodes and exactly `edges` edges.
 
     Ordered pairs are drawn one after another, draw n from counter n of the key; loops and pairs that are there already
     are thrown away until there are enough. What remains is the first `edges` different pairs, so it does not matter in
@@ -60,12 +61,12 @@ def random_contacts(keys: UInt64, people: int, edges: int) -> ContactGraph:
     Args:
         keys: One key (0-d).
         people: Number of nodes, 2 to 2^31.
-        edges: Number of edges, at most half of all pairs (beyond, throwing away would take too long).
+        edges: Number of edges, at most half of all pairs, rounded up (beyond, throwing away would take too long).
 
     Raises:
         ValueError: If there are too many edges.
     """
-    if edges > people * (people - 1) // 4:
+    if edges > -(-people * (people - 1) // 4):
         raise ValueError(f"{edges} edges are more than half of all pairs of {people} people")
     pairs = np.empty(0, dtype=np.int64)
     drawn = 0

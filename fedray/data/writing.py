@@ -158,7 +158,7 @@ def whole_or_nothing(final: Path, knob: str, replace: bool) -> Iterator[Path]:
         UserMistake: If nothing can be written there at all.
         RunFailed: If writing failed on the way, for instance because the disk is full.
     """
-    temporary = final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex}@{socket.gethostname()}.writing"
+    temporary = _temporary(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(final.parent)
@@ -184,6 +184,11 @@ def is_whole(directory: Path) -> bool:
     return False
 
 
+def _temporary(final: Path) -> Path:
+    """A new name beside the final one, by which `_remove_leftovers` knows whose it is."""
+    return final.parent / f".{final.name}.{os.getpid()}-{uuid.uuid4().hex}@{socket.gethostname()}.writing"
+
+
 def _publish(temporary: Path, final: Path, replace: bool) -> None:
     try:
         temporary.rename(final)
@@ -193,7 +198,7 @@ def _publish(temporary: Path, final: Path, replace: bool) -> None:
         if not replace:
             raise
         # Out of the way in one step, so that nobody ever sees a half of the one and a half of the other.
-        aside = temporary.with_name(f"{temporary.name.removesuffix('.writing')}.old.writing")
+        aside = _temporary(final)
         final.rename(aside)
         temporary.rename(final)
         shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink()

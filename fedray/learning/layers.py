@@ -22,7 +22,7 @@ class SpeltOut(TorchFunctionMode):
 
 
 def convolution(
-    rows: Tensor,
+    input: Tensor,  # noqa: A002 - torch's name, by which it may be given
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -31,24 +31,24 @@ def convolution(
     groups: int = 1,
 ) -> Tensor:
     """`torch.nn.functional.conv1d` as one product with the rows under its kernel; others are left to torch."""
-    if groups != 1 or isinstance(padding, str) or rows.ndim != 3:
+    if groups != 1 or isinstance(padding, str) or input.ndim != 3:
         with torch._C.DisableTorchFunction():
-            return torch.conv1d(rows, weight, bias, stride, padding, dilation, groups)
+            return torch.conv1d(input, weight, bias, stride, padding, dilation, groups)
     step, pad, apart = (
         int(each[0]) if isinstance(each, list | tuple) else int(each) for each in (stride, padding, dilation)
     )
-    padded = functional.pad(rows, (pad, pad)) if pad else rows
+    padded = functional.pad(input, (pad, pad)) if pad else input
     kernel = weight.shape[2]
     length = (padded.shape[2] - apart * (kernel - 1) - 1) // step + 1
     places = [padded[:, :, apart * at : apart * at + step * (length - 1) + 1 : step] for at in range(kernel)]
-    patches = torch.cat(places, 1).transpose(1, 2).reshape(-1, kernel * rows.shape[1])
+    patches = torch.cat(places, 1).transpose(1, 2).reshape(-1, kernel * input.shape[1])
     made = patches @ weight.permute(2, 1, 0).reshape(-1, weight.shape[0])
-    made = made.view(len(rows), length, -1).transpose(1, 2)
+    made = made.view(len(input), length, -1).transpose(1, 2)
     return made if bias is None else made + bias[:, None]
 
 
 def layer_norm(
-    rows: Tensor,
+    input: Tensor,  # noqa: A002 - torch's name, by which it may be given
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -56,7 +56,7 @@ def layer_norm(
 ) -> Tensor:
     """`torch.nn.functional.layer_norm` spelt out."""
     axes = list(range(-len(normalized_shape), 0))
-    centred = rows - rows.mean(axes, keepdim=True)
+    centred = input - input.mean(axes, keepdim=True)
     made = centred * ((centred * centred).mean(axes, keepdim=True) + eps).rsqrt()
     made = made if weight is None else made * weight
     return made if bias is None else made + bias

@@ -13,8 +13,10 @@ import torch
 
 import fedray
 from benchmarks import nodes, record, table, workload
-from benchmarks.contest import ENVIRONMENTS, MODELS, PEERS, SCRIPTS, speeds
+from benchmarks.contest import ENVIRONMENTS, FEDRAY, LOOP, MODELS, PEERS, SCRIPTS, agreement, distances, speeds
+from benchmarks.goals import GOALS
 from benchmarks.models import NETWORKS, WINDOWED
+from benchmarks.runs import row_seconds, start_seconds
 from fedray.learning.batches import batches
 
 ROOT = Path(__file__).parents[2]
@@ -105,13 +107,60 @@ def test_speed_is_that_of_the_median_round():
     assert (found["slowest_turn"], found["fastest_turn"]) == (50.0, 50.0)
 
 
+def test_who_ends_with_other_weights_is_not_timed():
+    begun, same = np.zeros(3, np.float32), np.ones(3, np.float32)
+    assert distances({"fedray": same, "a": same + 5e-5}, begun)["a"] == pytest.approx(5e-5, rel=0.01)
+    for other in (same + 2e-4, same * np.float32(np.nan)):
+        with pytest.raises(RuntimeError, match=r"differ from fedray's by more than 1e-04: b \("):
+            distances({"fedray": same, "a": same, "b": other}, begun)
+
+
+@pytest.mark.slow
+def test_knobs_with_blanks_reach_fedray_and_the_loop_ends_with_its_weights(tmp_path):
+    sets = ("task.features=[f0, f1, f2, f3, f4]", "learning.compile=off")
+    place = record.Place(tmp_path, tmp_path / "results", sets)
+    assert agreement([FEDRAY, LOOP], "MLP", place, tmp_path, 64)[LOOP.name] < 1e-6
+    wrong = record.Place(tmp_path, tmp_path / "results", ("task.features=[f0, none of these]",))
+    with pytest.raises(RuntimeError, match="fedray ended with"):
+        agreement([FEDRAY], "MLP", wrong, tmp_path, 64)
+    assert "none of these" in (tmp_path / "fedray_round.py.log").read_text()
+
+
 def test_the_table_in_the_readme_is_what_the_results_say(tmp_path):
-    copies = [tmp_path / page.name for page in (table.README, table.SCALING)]
-    for copy, page in zip(copies, (table.README, table.SCALING), strict=True):
+    pages = (table.README, table.SCALING, table.FRONT)
+    copies = [tmp_path / f"{number}.md" for number in range(len(pages))]
+    for copy, page in zip(copies, pages, strict=True):
         copy.write_text(page.read_text())
     table.rewrite(record.RESULTS, *copies)
-    for copy, page in zip(copies, (table.README, table.SCALING), strict=True):
+    for copy, page in zip(copies, pages, strict=True):
         assert copy.read_text() == page.read_text(), "run `python -m benchmarks table`"
+
+
+def test_figures_that_miss_are_marked_and_an_older_result_says_what_it_lacks(tmp_path):
+    def entrants(**speed):
+        return {"entrants": {name: {"phones_per_second": value} for name, value in speed.items()}}
+
+    said = {goal.result: goal.said for goal in GOALS}
+    for ours, mark in ((800.0, ""), (700.0, " ‡"), (390.0, " †")):
+        peers = said["peers"](entrants(fedray=ours, **{"DrJAX, chunks": 200.0}))
+        assert peers.endswith(f"({200}){mark}")
+    times = {"A": {"times": {"loop": 9.0, "drjax": 0.9}}}
+    assert said["models"](times) == "A: 9.0 x the loop †, 0.90 x DrJAX ‡"
+    assert said["models-large"](times) == "A: 9.0 x the loop, 0.90 x DrJAX ‡"
+    (growth,) = [goal.said for goal in GOALS if "slope 1.0" in goal.goal]
+    grown = {"phones": [1, 2], "slope": 1.2, "driver_cpu_seconds": [0.01, 0.03]}
+    assert growth(grown).count("†") == 2
+    assert growth(grown | {"slope": 1.05, "driver_cpu_seconds": [0.01, 0.015]}).count("†") == 0
+    found = record.record("million", record.Place(tmp_path, tmp_path), [], {"round_seconds": 7.0, "start_seconds": 50})
+    shown = table.block(tmp_path)
+    assert "7.0 s ‡" in shown
+    assert "an older result, which has no row seconds" in shown
+    assert f"- million: `{found['command']}`" in shown
+
+
+def test_a_start_leaves_out_the_making_of_rows_and_nothing_else():
+    run = {"began": 50.0, "stages": {"outbreak": 7.0, "shards": 3.0, "start": 10.0, "standardise": 5.0}}
+    assert (start_seconds(run), row_seconds(run)) == (40.0, 10.0)
 
 
 def test_phones_a_node_are_limited_by_memory_or_by_idle_workers():

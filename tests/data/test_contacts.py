@@ -24,7 +24,7 @@ def edges_of(graph: ContactGraph) -> set[tuple[int, int]]:
 @settings(max_examples=100, deadline=None)
 @given(people=st.integers(2, 60), share=st.floats(0, 1), seed=st.integers(0, 1000))
 def test_it_has_exactly_so_many_edges_no_loops_no_doubles_and_both_ends_agree(people, share, seed):
-    edges = int(share * (people * (people - 1) // 4))
+    edges = int(share * -(-people * (people - 1) // 4))
     graph = graph_of(people, edges, seed)
     source, target = graph.of(np.arange(people))
     listed = set(zip(source.tolist(), target.tolist(), strict=True))
@@ -75,4 +75,5 @@ def test_contacts_of_some_people_come_in_their_order():
 
 def test_more_than_half_of_all_pairs_is_refused():
     with pytest.raises(ValueError, match="more than half"):
-        graph_of(10, 23)
+        graph_of(10, 24)
+    assert len(edges_of(graph_of(10, 23))) == 23  # half of 45, rounded up

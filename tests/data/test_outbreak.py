@@ -209,6 +209,14 @@ def test_an_outbreak_that_can_not_take_off_names_the_knob():
     assert "data.contacts_per_person" in problem.mend
 
 
+def test_any_number_of_people_may_have_as_many_contacts_as_the_knob_allows():
+    for people in range(10, 60):
+        most = (people - 1) / 2
+        data = OutbreakData(people=people, days=3, phones=1, contacts_per_person=most)
+        assert simulate(data, 1, 0, 0).infected[0] == 1, people
+    assert simulate(OutbreakData(people=11, days=3, phones=1), 1, 0, 0).infected[0] == 1  # 27.5 of 55 pairs
+
+
 def test_sensors_beyond_float32_are_refused_before_the_work():
     with pytest.raises(UserMistake) as caught:
         outbreak(OutbreakData(temperature_healthy=1e300, distance_infected_sd=1e31), 1, 0)

@@ -320,6 +320,24 @@ prepare(OutbreakData(people=300, days=12, phones=40), 1, pathlib.Path({str(tmp_p
         dataset = prepare(REFERENCE, 1, tmp_path)
         assert [path.name for path in (tmp_path / "shards").iterdir()] == [dataset.digest]
 
+    def test_so_does_one_killed_while_it_puts_the_new_in_the_place_of_the_broken(self, tmp_path):
+        dataset = prepare(REFERENCE, 1, tmp_path)
+        (dataset.path / "_manifest.json").unlink()
+        script = f"""
+import os, pathlib, shutil, signal
+from fedray.config import OutbreakData
+from fedray.data.shards import prepare
+
+shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+prepare(OutbreakData(people=300, days=12, phones=40), 1, pathlib.Path({str(tmp_path)!r}))
+"""
+        root = str(Path(sources.__file__).parents[2])
+        ended = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=False)
+        assert ended.returncode == -signal.SIGKILL
+        assert len(list((tmp_path / "shards").iterdir())) == 2  # the new one, and the broken one out of the way
+        other = prepare(REFERENCE, 2, tmp_path)
+        assert {path.name for path in (tmp_path / "shards").iterdir()} == {dataset.digest, other.digest}
+
     def test_what_a_living_writer_or_another_machine_is_writing_stays(self, tmp_path):
         writers = [f"{os.getpid()}-{'0' * 32}@{socket.gethostname()}", f"999999-{'0' * 32}@elsewhere"]
         others = [f".x.{writer}.writing" for writer in writers]

@@ -80,6 +80,26 @@ def test_layers_without_a_rule_and_single_numbers_are_recorded():
     )
 
 
+class ByName(nn.Module):
+    """A convolution and a normalisation whose arguments all have their names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(1, 2, 2), nn.LayerNorm(2 * (FEATURES - 1))
+        self.out = nn.Linear(2 * (FEATURES - 1), 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        of = self.conv
+        made = nn.functional.conv1d(input=rows[:, None], weight=of.weight, bias=of.bias, stride=1).flatten(1)
+        scale, shift = self.norm.weight, self.norm.bias
+        shape = list(made.shape[1:])
+        return self.out(nn.functional.layer_norm(input=made, normalized_shape=shape, weight=scale, bias=shift))
+
+
+def test_layers_may_be_called_by_the_names_of_their_arguments():
+    assert tracing.record_visits(ByName(), task.mse, training(), FEATURES).step.exported
+
+
 @pytest.mark.parametrize("module", [nn.Dropout(0.5), nn.RReLU()])
 def test_what_draws_is_not_recorded(module):
     with pytest.raises(Exception, match="draws random numbers"):
