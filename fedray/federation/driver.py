@@ -14,28 +14,23 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from fedray.config import Experiment
-from fedray.data.shards import Dataset
 from fedray.errors import RunFailed
-from fedray.federation.checkpoint import PHONES, checkpoints_at
+from fedray.federation.kept import keep, kept_broadcast, kept_scaling
 from fedray.federation.losses import left_out, refuse_losses
-from fedray.federation.programs import compiled_folder
 from fedray.federation.progress import Progress
 from fedray.federation.scores import Scores, scores
+from fedray.federation.spec import cohort_rule, run_spec
 from fedray.federation.state import RunState
-from fedray.fleet.cohort import CohortRule
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.gathering import Gathered
-from fedray.fleet.held import Keeping
-from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, RunSpec, Train, Visit
+from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, Train, Visit
 from fedray.learning.metrics import metrics_for
 from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Scaling, scaling_from_sums
 from fedray.result import WATCHED, Point
-from fedray.storage import storage, within
 from fedray.strategies.registry import strategy
 from fedray.strategies.strategy import Cohort, Server
 from fedray.sums import Grid, from_limbs
@@ -263,8 +258,7 @@ class Driver:
     def _keep(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         """Keep something for replay. The run doesn't need it, so a full disk doesn't end it."""
         try:
-            content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-            storage(path.parent).write(path.name, content, lasting=False)
+            keep(path, tensors)
         except OSError as error:
             self.fleet.say(f"{path.name} could not be kept for replay ({error}); the run goes on")
 
@@ -318,59 +312,3 @@ def _answer(hook: Hook, context: RoundContext) -> Mapping[str, float] | Stop | N
         return hook(context)
     except Stop as stop:
         return stop
-
-
-def run_spec(
-    experiment: Experiment, dataset: Dataset, run: str, folder: Path, program: AnyProgram | None = None
-) -> RunSpec:
-    """What actors must know of a run, before its features are scaled."""
-    return RunSpec(
-        run=run,
-        seed=experiment.seed,
-        task=experiment.task,
-        model=experiment.model,
-        learning=experiment.learning,
-        federation=experiment.federation,
-        scaling=None,
-        days=_days(experiment, dataset.series),
-        longest=dataset.longest,
-        total_weight=max(dataset.rows["train"], dataset.phones),
-        memory_folder=within(checkpoints_at(experiment, folder), PHONES),
-        memory_kept_every=experiment.fleet.checkpoint_every,
-        shards=keeping(experiment, dataset),
-        mapped_folder=str(experiment.home.absolute() / "mapped"),
-        program=program,
-        compiled_folder=str(compiled_folder(experiment)),
-        max_lost_phones=experiment.fleet.max_lost_phones,
-    )
-
-
-def keeping(experiment: Experiment, dataset: Dataset) -> Keeping:
-    """Where actors keep rows; an `auto` that no plan has resolved means in memory, if there are any to keep."""
-    wanted = experiment.fleet.shards
-    if wanted == "auto":
-        return "made" if dataset.made else "resident"
-    return wanted
-
-
-def cohort_rule(experiment: Experiment, phones: int) -> CohortRule:
-    """How the experiment draws its cohorts from so many phones."""
-    federation = experiment.federation
-    return CohortRule(experiment.seed, phones, federation.participation, federation.sampling)
-
-
-def kept_scaling(folder: Path) -> Path:
-    """Where the scaling of features is kept for replay."""
-    return folder / "scaling.safetensors"
-
-
-def kept_broadcast(folder: Path, number: int) -> Path:
-    """Where the broadcast of a round is kept for replay."""
-    return folder / f"broadcast-{number:06d}.safetensors"
-
-
-def _days(experiment: Experiment, series: Mapping[str, Mapping[str, list[float]]]) -> int:
-    """Days to add predictions up by: where there is a series of days and the target is a number, not a class."""
-    if not series or experiment.task.loss == "bce":
-        return 0
-    return max(len(columns["infected"]) for columns in series.values())

@@ -20,7 +20,7 @@ from small_fleets import experiment, fleet_of, trained
 from fedray.config import OutbreakData
 from fedray.data.shards import Dataset, prepare
 from fedray.errors import BadRow, RunFailed
-from fedray.federation.driver import run_spec
+from fedray.federation.spec import run_spec
 from fedray.fleet.events import AggregatorLost, Died, Hung, Moved, NodeLost
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.gathering import MOST_REPLACEMENTS
