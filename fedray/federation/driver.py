@@ -48,7 +48,8 @@ class RoundContext:
         round: Which round has just ended; 0 before the first.
         rounds: How many there will be.
         metrics: Of this round: `train_loss`, and the scores if it was evaluated.
-        seconds: That training, adding up and the server step took; 0 before the first round.
+        seconds: That training, adding up and the server step took, and before them bringing back and moving actors; 0
+            before the first round.
         phones: That trained and were added up.
         lost: Phones that dropped out.
         state: After the round.
@@ -116,7 +117,7 @@ class Driver:
         self.seconds = {"standardise": 0.0, "train": 0.0, "evaluate": 0.0}
         self.speeds: list[float] = []
         self.lost_phones = 0
-        self.unreadable: dict[int, str] = {}
+        self._said_unreadable = 0
         self.points: list[Point] = []
         self.watched: list[Point] = []
         self.scores = Scores({})
@@ -135,14 +136,21 @@ class Driver:
 
     def progress(self, state: RunState) -> Progress:
         """How far the run has come, with the state after the last round."""
-        points, speeds = tuple(self.points), tuple(self.speeds)
-        return Progress(state, self.scaling, points, speeds, dict(self.seconds), self.lost_phones)
+        points, speeds, seconds = tuple(self.points), tuple(self.speeds), dict(self.seconds)
+        return Progress(state, self.scaling, points, speeds, seconds, self.lost_phones, self.spec.unreadable)
 
-    def standardise(self, known: Scaling | None = None) -> Scaling:
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Phones that are out of the run since their rows can't be read, in order of id, with the first bad row."""
+        return {lost.phone: lost.why for lost in sorted(self.spec.unreadable, key=lambda lost: lost.phone)}
+
+    def standardise(self, known: Scaling | None = None, done: Progress | None = None) -> Scaling:
         """Get the fleet ready, with features centred and scaled by two passes of sums over all phones.
 
         Args:
             known: From another run over the same features; then nothing is added up.
+            done: How far an earlier driver of this run had come: the features are scaled as they were, and the phones
+                that were out stay out.
 
         Raises:
             PhonesLost: If the rows of more phones can't be read than the experiment allows.
@@ -150,6 +158,8 @@ class Driver:
         """
         began = time.perf_counter()
         task = self.experiment.task
+        if done is not None:
+            known, self.spec = done.scaling, replace(self.spec, unreadable=done.unreadable)
         if known is None and task.standardise:
             self._prepare()
             chosen = np.array([name in task.standardise for name in task.features])
@@ -167,13 +177,19 @@ class Driver:
         return self.scaling
 
     def _prepare(self) -> None:
-        """Get the actors ready; phones whose rows can't be read stay out of the whole run, if they are not too many."""
-        found = self.fleet.prepare(self.spec).lost
-        lost = {lost.phone: lost.why for lost in sorted(found, key=lambda lost: lost.phone)}
-        said = left_out(lost, self.experiment.fleet.max_lost_phones, self.fleet.dataset.phones)
-        if said and not self.unreadable:
+        self.fleet.prepare(self.spec)
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Name the phones that turned out to be unreadable; they stay out of the run, if they are not too many.
+
+        Most are found before the first round, but an actor that begins anew reads its rows again, and may find more.
+        """
+        self.spec = self.fleet.running
+        lost, most = self.spec.unreadable, self.experiment.fleet.max_lost_phones
+        if said := left_out(lost, self._said_unreadable, most, self.fleet.dataset.phones):
             self.fleet.say(said)
-        self.unreadable = lost
+        self._said_unreadable = len(lost)
 
     def run(
         self,
@@ -214,15 +230,16 @@ class Driver:
         return state
 
     def train_round(self, state: RunState) -> Round:
-        """Broadcast, train on the phones, add up, step: the state after one more round."""
+        """Settle the actors, broadcast, train on the phones, add up, step: the state after one more round."""
         number = state.round + 1
-        self.fleet.settle(number)
         began = time.perf_counter()
+        self.fleet.settle(number)
         arrays = self._broadcast(state.server, number)
         if self.strategy.hops:
             gathered = self.fleet.visit(Visit(self.cohort), arrays, number)
         else:
             gathered = self.fleet.ask(Train(self.cohort), arrays, number)
+        self._leave_out()
         refuse_losses(self.experiment, self.spec.run, number, gathered.lost, self.unreadable)
         server = self._step(state.server, gathered)
         seconds = time.perf_counter() - began
@@ -239,6 +256,7 @@ class Driver:
         began = time.perf_counter()
         splits = tuple(split for split, rows in self.fleet.dataset.rows.items() if rows)
         gathered = self.fleet.ask(Evaluate(splits), {"weights": state.server.weights.numpy()}, state.round)
+        self._leave_out()
         self.scores = scores(gathered.sums, self.metrics)
         self.seconds["evaluate"] += time.perf_counter() - began
         return dict(self.scores.metrics)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fedray.data.copies import PAUSES, NotFetched
 from fedray.errors import BadRow, RunFailed
 from fedray.fleet.compiling import NotCompiled
 from fedray.fleet.events import AggregatorLost, Died, Event, Hung, NodeLost
@@ -108,6 +109,8 @@ class Gathering:
             if answer.attempt >= self._first:
                 raise error_of(answer)
             return
+        if answer.round == 0 and answer.lost:  # nobody has trained yet: they can't be read
+            self.fleet.leave_out(answer.lost)
         awaited = [actor for actor, attempt in answer.attempts.items() if self._waiting.get(actor) == attempt]
         if len(awaited) == len(answer.attempts):
             for actor in awaited:
@@ -150,6 +153,12 @@ def error_of(failure: Failure) -> Exception:
     """What a failure means for the run."""
     if failure.expected:
         return BadRow(failure.kind, failure.file, failure.column, failure.row)
+    if failure.kind == NotFetched.__name__:
+        return RunFailed(
+            f"actor {failure.actor} could not fetch {failure.file} from fleet.shards_at ({failure.column}), though it "
+            f"tried {len(PAUSES) + 1} times in {sum(PAUSES):.0f} s. See that every node can read there, then go on "
+            f"with fedray resume {failure.run}"
+        )
     if failure.kind == NotCompiled.__name__:
         return RunFailed(
             f"actor {failure.actor} could not compile local training for its machine; set learning.compile: off. "

@@ -1,4 +1,8 @@
-"""Phones whose rows can't be read: found once, before anything is added up, so that they are out of all of it."""
+"""Phones whose rows can't be read: found when an actor is prepared, and out of the run from then on.
+
+All actors are prepared before anything is added up, so that these phones are out of all of it. One that is prepared
+again later keeps out those that were found before, and may find more.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,12 @@ class Looked:
     def serves(self, spec: RunSpec) -> bool:
         """Whether another run would find the same."""
         return self.seen == _columns(spec)
+
+    def lost_to(self, spec: RunSpec, ids: Int64) -> tuple[Lost, ...]:
+        """Those of the actor's phones that are out of a run: those that were found before, and those found here."""
+        before = {lost.phone: lost for lost in spec.unreadable if ids[0] <= lost.phone <= ids[-1]}
+        out = {lost.phone: lost for lost in self.lost} | before
+        return tuple(out[phone] for phone in sorted(out))
 
 
 def _columns(spec: RunSpec) -> tuple[Any, ...]:

@@ -273,6 +273,7 @@ class TestAnswers:
         fleet = self.fleet(small_outbreak, tmp_path, script)
         assert fleet.ask(AddUpColumns(), {}).sums["rows"] == 7
         assert self.engine.replaced == [0]
+        assert fleet.live_actors == 1
         last = [(actor, type(order.work), order.attempt) for actor, order in self.engine.orders[-4:]]
         assert last == [(0, AddUpColumns, 3), (1, AddUpColumns, 4), (0, Prepare, 5), (0, AddUpColumns, 6)]
         assert self.said == [
@@ -351,8 +352,11 @@ class TestAnswers:
     ) -> None:
         fleet = self.fleet(small_outbreak, tmp_path, [[prepared(1)], [prepared(0), prepared(1)]])
         self.engine.changes.extend([[NodeLost("10.0.0.2", (1,))], [Moved(0, "10.0.0.3"), Moved(1, "10.0.0.3")]])
+        live = []
         for number in (4, 5, 6):
             fleet.settle(number)
+            live.append(fleet.live_actors)
+        assert live == [1, 2, 2]  # who moves is there, who was lost is not until the next round
         assert self.engine.replaced == [1]
         assert not self.engine.script  # all were prepared before anything else was asked
         assert self.said[1:] == [
