@@ -6,6 +6,7 @@ again later keeps out those that were found before, and may find more.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,15 +54,21 @@ def unreadable(source: RowSource, ids: Int64, most: int) -> tuple[Lost, ...]:
         most: With more than so many the search ends, since then the run does too.
     """
     found: dict[int, BadRow] = {}
-    for split, rows in source.dataset.rows.items():
-        step = phones_a_piece(source.dataset.longest[split]) if rows else max(1, len(ids))
-        for first in range(0, len(ids) if rows else 0, step):
-            known = np.array(sorted(found), dtype=np.int64)
-            piece = np.setdiff1d(ids[first : first + step], known, assume_unique=True)
-            found |= _bad(replace(source, left_out=known), piece, split, most - len(found))
-            if len(found) > most:
-                break
+    for split, piece in _pieces(source, ids):
+        known = np.array(sorted(found), dtype=np.int64)
+        others = np.setdiff1d(piece, known, assume_unique=True)
+        found |= _bad(replace(source, left_out=known), others, split, most - len(found))
+        if len(found) > most:
+            break
     return tuple(Lost(phone, _why(bad)) for phone, bad in sorted(found.items()))
+
+
+def _pieces(source: RowSource, ids: Int64) -> Iterator[tuple[str, Int64]]:
+    """Phones that are looked at together, of one split after another."""
+    for split, rows in source.dataset.rows.items():
+        if rows:
+            step = phones_a_piece(source.dataset.longest[split])
+            yield from ((split, ids[first : first + step]) for first in range(0, len(ids), step))
 
 
 def _bad(source: RowSource, ids: Int64, split: str, most: int) -> dict[int, BadRow]:
