@@ -144,9 +144,10 @@ class Fleet:
 
     def bring_back(self, node: str, actors: Sequence[int], round_number: int) -> None:
         """Start the actors of a node that is gone on others; what they were asked is for the caller to repeat."""
+        they_are = "it is" if len(actors) == 1 else "they are"
         self.say(
             f"node {node} was lost in round {round_number}, and with it {self.who(actors)}; "
-            "started again on other nodes, what they were asked repeated"
+            f"{they_are} started again on other nodes, and what was asked is repeated"
         )
         for actor in actors:
             self.replace(actor)

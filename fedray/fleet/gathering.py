@@ -85,10 +85,10 @@ class Gathering:
     def _hear(self, event: Answer | Event) -> None:
         match event:
             case Died(actor, how):
-                self._replace(actor, f"died in round {self.round} ({how})", "started again", memory=True)
+                self._replace(actor, f"died in round {self.round} ({how})", "it is started again", memory=True)
             case Hung(actor, seconds):
                 said = f"did not answer in round {self.round} for {seconds:,.0f} s (fleet.deadline)"
-                self._replace(actor, said, "killed and started again", memory=False)
+                self._replace(actor, said, "it is killed and started again", memory=False)
             case NodeLost(node, actors):
                 self.fleet.bring_back(node, actors, self.round)
                 for actor in actors:
@@ -135,7 +135,7 @@ class Gathering:
                 else "If it only needs longer, raise fleet.deadline"
             )
             raise RunFailed(f"{who}, {times} times in this round. {mend}")
-        self.fleet.say(f"{who}; {done}, its order repeated")
+        self.fleet.say(f"{who}; {done}, and its order repeated")
         self.fleet.replace(actor, elsewhere=times > 1)
         if actor in self._waiting:
             self._ask([actor])
@@ -145,7 +145,7 @@ class Gathering:
         said = f"the aggregator of node {node} was lost in round {self.round} ({how})"
         if self._aggregators[node] > MOST_REPLACEMENTS:
             raise RunFailed(f"{said}, {self._aggregators[node]} times in this round. Ray's logs on that node say why")
-        self.fleet.say(f"{said}; started again, the orders of {self.fleet.who(actors)} repeated")
+        self.fleet.say(f"{said}; another is started, and the orders of {self.fleet.who(actors)} are repeated")
         self._ask(actors)
 
 
