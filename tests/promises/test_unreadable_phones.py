@@ -35,8 +35,10 @@ def rewritten(dataset: Dataset, folder: Path, change: Callable[[str, pa.Table], 
     manifest = json.loads((folder / "_manifest.json").read_text())
     for file in manifest["files"]:
         path = folder / file["name"]
-        pq.write_table(change(file["split"], pq.read_table(path)), path)
-        file["bytes"] = path.stat().st_size
+        table = change(file["split"], pq.read_table(path))
+        pq.write_table(table, path)
+        manifest["rows"][file["split"]] += table.num_rows - file["rows"]
+        file.update(bytes=path.stat().st_size, rows=table.num_rows)
     (folder / "_manifest.json").write_text(json.dumps(manifest))
     return Dataset.open(folder)
 
