@@ -35,7 +35,7 @@ import ray
 
 import fedray
 from fedray.data.shards import Dataset, prepare
-from fedray.federation.driver import cohort_rule, run_spec
+from fedray.federation.spec import cohort_rule, run_spec
 from fedray.fleet.aggregator import NodeAggregator
 from fedray.fleet.engine import InlineEngine, OnStarted
 from fedray.fleet.fleet import Fleet

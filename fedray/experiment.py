@@ -138,7 +138,7 @@ def one_run(
         task = experiment.task
         # Another target may leave other phones out.
         features = (task.features, task.standardise, experiment.fleet.max_lost_phones and repr(task.target))
-        scalings[features] = driver.standardise(done.scaling if done else scalings.get(features))
+        scalings[features] = driver.standardise(scalings.get(features), done)
     network = initial_network(experiment)
     if done:
         watch.say(f"{name} goes on after round {done.state.round} of {rounds}")

@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 from fedray.config import Experiment
 from fedray.data.shards import Dataset, prepare
 from fedray.errors import Problem, UserMistake
-from fedray.federation.driver import cohort_rule, kept_broadcast, kept_scaling, run_spec
+from fedray.federation.kept import kept_broadcast, kept_scaling
 from fedray.federation.programs import choose
+from fedray.federation.spec import cohort_rule, run_spec
 from fedray.fleet.local_round import Broadcast, local_training
 from fedray.fleet.phones import Phones
 from fedray.learning import task

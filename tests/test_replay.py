@@ -13,7 +13,8 @@ from small_fleets import experiment
 
 import fedray
 from fedray.errors import UserMistake
-from fedray.federation.driver import cohort_rule, kept_broadcast
+from fedray.federation.kept import kept_broadcast
+from fedray.federation.spec import cohort_rule
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.messages import Report
 from fedray.replaying import replay

@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,6 +22,23 @@ from fedray.storage import PARTIAL, Storage, storage, within
 
 KNOB = "fleet.shards_at"
 MARK = "written-by-fedray"
+
+PAUSES = (1.0, 5.0, 25.0)
+"""Seconds before a file that couldn't be fetched is tried once more: a link that is down for half a minute ends no
+run."""
+
+
+class NotFetched(RunFailed):
+    """A file couldn't be fetched, however often it was tried: no phone's fault, so no phone drops out for it.
+
+    Attributes:
+        file: Its name.
+        how: The class of what the storage raised; its text may hold more than a message should.
+    """
+
+    def __init__(self, file: str, how: str) -> None:
+        self.file, self.how = file, how
+        super().__init__(f"{file} could not be fetched from {KNOB} ({how})")
 
 
 def refuse_unreachable(place: str | None) -> None:
@@ -84,11 +102,25 @@ class Files:
         """Where to open a file; fetched, if home isn't mounted here and nobody has fetched it yet.
 
         Raises:
-            BadRow: If the copy is gone, has another size, or can't be fetched. Without a copy nothing is checked.
+            BadRow: If the copy is gone or has another size. Without a copy nothing is checked.
+            NotFetched: If the storage can't be reached, after several tries.
         """
         home = self._dataset.path / file.name
         if self._dataset.at is None or _size(home) == file.bytes:
             return home
+        for pause in PAUSES:
+            with suppress(NotFetched):
+                return self._found(file)
+            time.sleep(pause)
+        return self._found(file)
+
+    def forget(self, file: DataFile) -> None:
+        """Drop what was fetched of a damaged file, so that whoever reads it next fetches it anew."""
+        if self._dataset.at is not None:
+            with suppress(OSError):
+                self._fetched(file).unlink()
+
+    def _found(self, file: DataFile) -> Path:
         try:
             fetched = self._fetched(file)
             if _size(fetched) != file.bytes:
@@ -96,19 +128,13 @@ class Files:
                     self._fetch(file, fetched)
         except FileNotFoundError:
             why = f"it isn't at {KNOB}; every node must reach that place, and the next run copies there what is gone"
-        except Exception as error:  # each storage raises its own, and its text may hold more than a message should
-            why = f"it could not be fetched from {KNOB} ({type(error).__name__}); see that every node can read there"
+        except Exception as error:  # each storage raises its own
+            raise NotFetched(file.name, type(error).__name__) from None
         else:
             if _size(fetched) == file.bytes:
                 return fetched
             why = f"it was cut short or changed at {KNOB}; the next run copies it there again"
         raise BadRow(why, file.name, "(any)", 0)
-
-    def forget(self, file: DataFile) -> None:
-        """Drop what was fetched of a damaged file, so that whoever reads it next fetches it anew."""
-        if self._dataset.at is not None:
-            with suppress(OSError):
-                self._fetched(file).unlink()
 
     def _fetched(self, file: DataFile) -> Path:
         return private_folder() / "shards" / self._dataset.digest / file.name

@@ -14,28 +14,23 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from fedray.config import Experiment
-from fedray.data.shards import Dataset
 from fedray.errors import RunFailed
-from fedray.federation.checkpoint import PHONES, checkpoints_at
+from fedray.federation.kept import keep, kept_broadcast, kept_scaling
 from fedray.federation.losses import left_out, refuse_losses
-from fedray.federation.programs import compiled_folder
 from fedray.federation.progress import Progress
 from fedray.federation.scores import Scores, scores
+from fedray.federation.spec import cohort_rule, run_spec
 from fedray.federation.state import RunState
-from fedray.fleet.cohort import CohortRule
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.gathering import Gathered
-from fedray.fleet.held import Keeping
-from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, RunSpec, Train, Visit
+from fedray.fleet.messages import AddUpColumns, AddUpSquares, Arrays, Evaluate, Train, Visit
 from fedray.learning.metrics import metrics_for
 from fedray.learning.program import AnyProgram
 from fedray.learning.standardise import Scaling, scaling_from_sums
 from fedray.result import WATCHED, Point
-from fedray.storage import storage, within
 from fedray.strategies.registry import strategy
 from fedray.strategies.strategy import Cohort, Server
 from fedray.sums import Grid, from_limbs
@@ -53,7 +48,8 @@ class RoundContext:
         round: Which round has just ended; 0 before the first.
         rounds: How many there will be.
         metrics: Of this round: `train_loss`, and the scores if it was evaluated.
-        seconds: That training, adding up and the server step took; 0 before the first round.
+        seconds: That training, adding up and the server step took, and before them bringing back and moving actors; 0
+            before the first round.
         phones: That trained and were added up.
         lost: Phones that dropped out.
         state: After the round.
@@ -121,7 +117,7 @@ class Driver:
         self.seconds = {"standardise": 0.0, "train": 0.0, "evaluate": 0.0}
         self.speeds: list[float] = []
         self.lost_phones = 0
-        self.unreadable: dict[int, str] = {}
+        self._said_unreadable = 0
         self.points: list[Point] = []
         self.watched: list[Point] = []
         self.scores = Scores({})
@@ -140,14 +136,21 @@ class Driver:
 
     def progress(self, state: RunState) -> Progress:
         """How far the run has come, with the state after the last round."""
-        points, speeds = tuple(self.points), tuple(self.speeds)
-        return Progress(state, self.scaling, points, speeds, dict(self.seconds), self.lost_phones)
+        points, speeds, seconds = tuple(self.points), tuple(self.speeds), dict(self.seconds)
+        return Progress(state, self.scaling, points, speeds, seconds, self.lost_phones, self.spec.unreadable)
 
-    def standardise(self, known: Scaling | None = None) -> Scaling:
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Phones that are out of the run since their rows can't be read, in order of id, with the first bad row."""
+        return {lost.phone: lost.why for lost in sorted(self.spec.unreadable, key=lambda lost: lost.phone)}
+
+    def standardise(self, known: Scaling | None = None, done: Progress | None = None) -> Scaling:
         """Get the fleet ready, with features centred and scaled by two passes of sums over all phones.
 
         Args:
             known: From another run over the same features; then nothing is added up.
+            done: How far an earlier driver of this run had come: the features are scaled as they were, and the phones
+                that were out stay out.
 
         Raises:
             PhonesLost: If the rows of more phones can't be read than the experiment allows.
@@ -155,6 +158,8 @@ class Driver:
         """
         began = time.perf_counter()
         task = self.experiment.task
+        if done is not None:
+            known, self.spec = done.scaling, replace(self.spec, unreadable=done.unreadable)
         if known is None and task.standardise:
             self._prepare()
             chosen = np.array([name in task.standardise for name in task.features])
@@ -172,13 +177,19 @@ class Driver:
         return self.scaling
 
     def _prepare(self) -> None:
-        """Get the actors ready; phones whose rows can't be read stay out of the whole run, if they are not too many."""
-        found = self.fleet.prepare(self.spec).lost
-        lost = {lost.phone: lost.why for lost in sorted(found, key=lambda lost: lost.phone)}
-        said = left_out(lost, self.experiment.fleet.max_lost_phones, self.fleet.dataset.phones)
-        if said and not self.unreadable:
+        self.fleet.prepare(self.spec)
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Name the phones that turned out to be unreadable; they stay out of the run, if they are not too many.
+
+        Most are found before the first round, but an actor that begins anew reads its rows again, and may find more.
+        """
+        self.spec = self.fleet.running
+        lost, most = self.spec.unreadable, self.experiment.fleet.max_lost_phones
+        if said := left_out(lost, self._said_unreadable, most, self.fleet.dataset.phones):
             self.fleet.say(said)
-        self.unreadable = lost
+        self._said_unreadable = len(lost)
 
     def run(
         self,
@@ -219,15 +230,16 @@ class Driver:
         return state
 
     def train_round(self, state: RunState) -> Round:
-        """Broadcast, train on the phones, add up, step: the state after one more round."""
+        """Settle the actors, broadcast, train on the phones, add up, step: the state after one more round."""
         number = state.round + 1
-        self.fleet.settle(number)
         began = time.perf_counter()
+        self.fleet.settle(number)
         arrays = self._broadcast(state.server, number)
         if self.strategy.hops:
             gathered = self.fleet.visit(Visit(self.cohort), arrays, number)
         else:
             gathered = self.fleet.ask(Train(self.cohort), arrays, number)
+        self._leave_out()
         refuse_losses(self.experiment, self.spec.run, number, gathered.lost, self.unreadable)
         server = self._step(state.server, gathered)
         seconds = time.perf_counter() - began
@@ -244,6 +256,7 @@ class Driver:
         began = time.perf_counter()
         splits = tuple(split for split, rows in self.fleet.dataset.rows.items() if rows)
         gathered = self.fleet.ask(Evaluate(splits), {"weights": state.server.weights.numpy()}, state.round)
+        self._leave_out()
         self.scores = scores(gathered.sums, self.metrics)
         self.seconds["evaluate"] += time.perf_counter() - began
         return dict(self.scores.metrics)
@@ -263,8 +276,7 @@ class Driver:
     def _keep(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         """Keep something for replay. The run doesn't need it, so a full disk doesn't end it."""
         try:
-            content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-            storage(path.parent).write(path.name, content, lasting=False)
+            keep(path, tensors)
         except OSError as error:
             self.fleet.say(f"{path.name} could not be kept for replay ({error}); the run goes on")
 
@@ -318,59 +330,3 @@ def _answer(hook: Hook, context: RoundContext) -> Mapping[str, float] | Stop | N
         return hook(context)
     except Stop as stop:
         return stop
-
-
-def run_spec(
-    experiment: Experiment, dataset: Dataset, run: str, folder: Path, program: AnyProgram | None = None
-) -> RunSpec:
-    """What actors must know of a run, before its features are scaled."""
-    return RunSpec(
-        run=run,
-        seed=experiment.seed,
-        task=experiment.task,
-        model=experiment.model,
-        learning=experiment.learning,
-        federation=experiment.federation,
-        scaling=None,
-        days=_days(experiment, dataset.series),
-        longest=dataset.longest,
-        total_weight=max(dataset.rows["train"], dataset.phones),
-        memory_folder=within(checkpoints_at(experiment, folder), PHONES),
-        memory_kept_every=experiment.fleet.checkpoint_every,
-        shards=keeping(experiment, dataset),
-        mapped_folder=str(experiment.home.absolute() / "mapped"),
-        program=program,
-        compiled_folder=str(compiled_folder(experiment)),
-        max_lost_phones=experiment.fleet.max_lost_phones,
-    )
-
-
-def keeping(experiment: Experiment, dataset: Dataset) -> Keeping:
-    """Where actors keep rows; an `auto` that no plan has resolved means in memory, if there are any to keep."""
-    wanted = experiment.fleet.shards
-    if wanted == "auto":
-        return "made" if dataset.made else "resident"
-    return wanted
-
-
-def cohort_rule(experiment: Experiment, phones: int) -> CohortRule:
-    """How the experiment draws its cohorts from so many phones."""
-    federation = experiment.federation
-    return CohortRule(experiment.seed, phones, federation.participation, federation.sampling)
-
-
-def kept_scaling(folder: Path) -> Path:
-    """Where the scaling of features is kept for replay."""
-    return folder / "scaling.safetensors"
-
-
-def kept_broadcast(folder: Path, number: int) -> Path:
-    """Where the broadcast of a round is kept for replay."""
-    return folder / f"broadcast-{number:06d}.safetensors"
-
-
-def _days(experiment: Experiment, series: Mapping[str, Mapping[str, list[float]]]) -> int:
-    """Days to add predictions up by: where there is a series of days and the target is a number, not a class."""
-    if not series or experiment.task.loss == "bce":
-        return 0
-    return max(len(columns["infected"]) for columns in series.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 
 from fedray.config import Experiment
 from fedray.errors import PhonesLost
@@ -12,27 +12,30 @@ SHOWN = 5
 """Phones that a line names; the result names all."""
 
 
-def left_out(lost: Mapping[int, str], most: int, phones: int) -> str:
-    """A line on phones that stay out of a whole run, since their rows can't be read; empty if there are none.
+def left_out(lost: Sequence[Lost], said: int, most: int, phones: int) -> str:
+    """A line on phones that stay out of a run, since their rows can't be read; empty if there are no new ones.
 
     Args:
-        lost: Where each one's first bad row is, by phone.
+        lost: All that were found so far, each with its first bad row.
+        said: How many of them, the first ones, have been said already.
         most: That may drop out.
         phones: Of the fleet.
 
     Raises:
         PhonesLost: If they are more than that, or everybody.
     """
-    if not lost:
+    new = sorted(lost[said:], key=lambda each: each.phone)
+    if not new:
         return ""
-    shown = ", ".join(f"phone {phone} ({why})" for phone, why in list(lost.items())[:SHOWN])
-    shown += ", ..." if len(lost) > SHOWN else ""
+    shown = ", ".join(f"phone {each.phone} ({each.why})" for each in new[:SHOWN])
+    shown += ", ..." if len(new) > SHOWN else ""
     if len(lost) > most or len(lost) == phones:
         raise PhonesLost(
             f"the rows of {len(lost)} phones or more can't be read; fleet.max_lost_phones is {most}, of {phones} "
             f"phones: {shown}.\n    mend: mend these rows, or leave them out, in the data that shards are made of"
         )
-    return f"{len(lost)} of {phones} phones can't be read and stay out of the run: {shown}"
+    how_many, since = (f"{len(new)} more", " from now on") if said else (f"{len(new)}", "")
+    return f"{how_many} of {phones} phones can't be read and stay out of the run{since}: {shown}"
 
 
 def refuse_losses(

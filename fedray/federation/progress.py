@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load, save
 
 from fedray.federation.state import RunState
+from fedray.fleet.messages import Lost
 from fedray.learning.standardise import Scaling
 from fedray.result import Point
 
@@ -27,6 +28,7 @@ class Progress:
         speeds: Phones a second, of each round.
         seconds: Spent by stage: standardise, train, evaluate.
         lost_phones: How many phone-rounds were dropped.
+        unreadable: Phones that are out of the run, since their rows couldn't be read; they stay out.
     """
 
     state: RunState
@@ -35,6 +37,7 @@ class Progress:
     speeds: tuple[float, ...]
     seconds: Mapping[str, float]
     lost_phones: int
+    unreadable: tuple[Lost, ...] = ()
 
     def to_bytes(self) -> bytes:
         """In the safetensors format: plain numbers and a JSON header, no pickle."""
@@ -49,7 +52,12 @@ class Progress:
             "points.value": np.array([point.value for point in self.points], dtype=np.float64),
             "speeds": np.array(self.speeds, dtype=np.float64),
         }
-        said = {"metrics": metrics, "seconds": dict(self.seconds), "lost_phones": self.lost_phones}
+        said = {
+            "metrics": metrics,
+            "seconds": dict(self.seconds),
+            "lost_phones": self.lost_phones,
+            "unreadable": [(lost.phone, lost.why) for lost in self.unreadable],
+        }
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         return save(tensors, metadata={"fedray": json.dumps(said)})
 
@@ -72,4 +80,5 @@ class Progress:
             speeds=tuple(arrays["speeds"].tolist()),
             seconds=said["seconds"],
             lost_phones=said["lost_phones"],
+            unreadable=tuple(Lost(phone, why) for phone, why in said.get("unreadable", ())),
         )

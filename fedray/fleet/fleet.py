@@ -7,7 +7,8 @@ answer is the same to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from fedray.errors import RunFailed
 from fedray.fleet.engine import Engine, OnStarted
 from fedray.fleet.events import NodeLost
 from fedray.fleet.gathering import Gathered, Gathering
-from fedray.fleet.messages import Answer, Arrays, Order, Prepare, RunSpec, Visit, Work
+from fedray.fleet.messages import Answer, Arrays, Lost, Order, Prepare, RunSpec, Visit, Work
 from fedray.fleet.placement import Placement
 from fedray.sums import merged
 
@@ -48,6 +49,7 @@ class Fleet:
         self.taps: list[Callable[[Answer], None]] = []
         self._spec: RunSpec | None = None
         self._shared_spec: Any = None
+        self._replaced: set[int] = set()
         self.tickets = 0
         engine.start(placement, dataset, on_started)
 
@@ -59,17 +61,23 @@ class Fleet:
     ) -> None:
         self.stop()
 
-    def prepare(self, spec: RunSpec) -> Gathered:
+    def prepare(self, spec: RunSpec) -> None:
         """Get all actors ready for a run, or for the same run with more known about it.
 
-        Returns:
-            With the phones whose rows can't be read, if any may drop out.
+        If phones may drop out, `running` then names those whose rows can't be read.
 
         Raises:
             BadRow, RunFailed: As `ask`.
         """
-        self._spec, self._shared_spec = spec, self.engine.share(spec)
-        return Gathering(self, Prepare(), self._shared_spec, 0).of(range(self.placement.actors))
+        self._spec, self._shared_spec = spec, None
+        self._prepare(range(self.placement.actors))
+
+    def leave_out(self, found: Iterable[Lost]) -> None:
+        """Phones whose rows an actor couldn't read when it was prepared; no other one is to count them in again."""
+        known = {lost.phone for lost in self.running.unreadable}
+        if new := [lost for lost in found if lost.phone not in known]:
+            self._spec = replace(self.running, unreadable=(*self.running.unreadable, *new))
+            self._shared_spec = None
 
     def ask(self, work: Work, arrays: Arrays, round_number: int = 0) -> Gathered:
         """Ask all actors the same, and add up their reports.
@@ -102,8 +110,12 @@ class Fleet:
 
     @property
     def live_actors(self) -> int:
-        """Actors that answer; one that died has been replaced before what was asked of it is over."""
-        return self.placement.actors
+        """Actors that have been there since the round began: all but those that died, hung, or went with their node.
+
+        Each of these has been replaced by now, or the run would be over; so this says what a round has lost, and the
+        next one begins with all. An actor that moved to another node counts as one that was there.
+        """
+        return self.placement.actors - len(self._replaced)
 
     def stop(self) -> None:
         """End all actors."""
@@ -115,6 +127,7 @@ class Fleet:
         Raises:
             RunFailed: If there is no place for them.
         """
+        self._replaced.clear()
         again: list[int] = []
         moved: dict[str, list[int]] = {}
         for change in self.engine.changed():
@@ -127,25 +140,34 @@ class Fleet:
             self.say(f"{self.who(actors)} moved before round {round_number} to node {node}, which has more room")
             again += actors
         if again:
-            Gathering(self, Prepare(), self._shared_spec, 0).of(again)
+            self._prepare(again)
 
     def bring_back(self, node: str, actors: Sequence[int], round_number: int) -> None:
         """Start the actors of a node that is gone on others; what they were asked is for the caller to repeat."""
+        they_are = "it is" if len(actors) == 1 else "they are"
         self.say(
             f"node {node} was lost in round {round_number}, and with it {self.who(actors)}; "
-            "started again on other nodes, what they were asked repeated"
+            f"{they_are} started again on other nodes, and what was asked is repeated"
         )
         for actor in actors:
             self.replace(actor)
 
     def replace(self, actor: int, elsewhere: bool = False) -> None:
         """Start an actor anew and prepare it: it does what it is sent in order, so what follows finds it prepared."""
+        self._replaced.add(actor)
         self.engine.replace(actor, elsewhere)
-        self.send(actor, Prepare(), self._shared_spec, 0)
+        self.send(actor, Prepare(), None, 0)
 
     def send(self, actor: int, work: Work, shared: Any, round_number: int) -> int:
-        """Send an order; its attempt number is one that no order has had before."""
+        """Send an order; its attempt number is one that no order has had before.
+
+        With `Prepare` goes what is known of the run by now, which may be more than when somebody else was prepared.
+        """
         self.tickets += 1
+        if isinstance(work, Prepare):
+            if self._shared_spec is None:
+                self._shared_spec = self.engine.share(self.running)
+            shared = self._shared_spec
         self.engine.send(actor, Order(self.running.run, round_number, self.tickets, work), shared)
         return self.tickets
 
@@ -158,10 +180,13 @@ class Fleet:
 
     @property
     def running(self) -> RunSpec:
-        """The run that the fleet was prepared for last."""
+        """The run that the fleet was prepared for last, with the phones that have been left out of it since."""
         if self._spec is None:
             raise RunFailed("the fleet has not been prepared for a run")
         return self._spec
+
+    def _prepare(self, actors: Iterable[int]) -> None:
+        Gathering(self, Prepare(), None, 0).of(actors)
 
 
 def spans(pairs: Sequence[tuple[int, int]]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fedray.data.copies import PAUSES, NotFetched
 from fedray.errors import BadRow, RunFailed
 from fedray.fleet.compiling import NotCompiled
 from fedray.fleet.events import AggregatorLost, Died, Event, Hung, NodeLost
@@ -84,10 +85,10 @@ class Gathering:
     def _hear(self, event: Answer | Event) -> None:
         match event:
             case Died(actor, how):
-                self._replace(actor, f"died in round {self.round} ({how})", "started again", memory=True)
+                self._replace(actor, f"died in round {self.round} ({how})", "it is started again", memory=True)
             case Hung(actor, seconds):
                 said = f"did not answer in round {self.round} for {seconds:,.0f} s (fleet.deadline)"
-                self._replace(actor, said, "killed and started again", memory=False)
+                self._replace(actor, said, "it is killed and started again", memory=False)
             case NodeLost(node, actors):
                 self.fleet.bring_back(node, actors, self.round)
                 for actor in actors:
@@ -108,6 +109,8 @@ class Gathering:
             if answer.attempt >= self._first:
                 raise error_of(answer)
             return
+        if answer.round == 0 and answer.lost:  # nobody has trained yet: they can't be read
+            self.fleet.leave_out(answer.lost)
         awaited = [actor for actor, attempt in answer.attempts.items() if self._waiting.get(actor) == attempt]
         if len(awaited) == len(answer.attempts):
             for actor in awaited:
@@ -132,7 +135,7 @@ class Gathering:
                 else "If it only needs longer, raise fleet.deadline"
             )
             raise RunFailed(f"{who}, {times} times in this round. {mend}")
-        self.fleet.say(f"{who}; {done}, its order repeated")
+        self.fleet.say(f"{who}; {done}, and its order repeated")
         self.fleet.replace(actor, elsewhere=times > 1)
         if actor in self._waiting:
             self._ask([actor])
@@ -142,7 +145,7 @@ class Gathering:
         said = f"the aggregator of node {node} was lost in round {self.round} ({how})"
         if self._aggregators[node] > MOST_REPLACEMENTS:
             raise RunFailed(f"{said}, {self._aggregators[node]} times in this round. Ray's logs on that node say why")
-        self.fleet.say(f"{said}; started again, the orders of {self.fleet.who(actors)} repeated")
+        self.fleet.say(f"{said}; another is started, and the orders of {self.fleet.who(actors)} are repeated")
         self._ask(actors)
 
 
@@ -150,6 +153,12 @@ def error_of(failure: Failure) -> Exception:
     """What a failure means for the run."""
     if failure.expected:
         return BadRow(failure.kind, failure.file, failure.column, failure.row)
+    if failure.kind == NotFetched.__name__:
+        return RunFailed(
+            f"actor {failure.actor} could not fetch {failure.file} from fleet.shards_at ({failure.column}), though it "
+            f"tried {len(PAUSES) + 1} times in {sum(PAUSES):.0f} s. See that every node can read there, then go on "
+            f"with fedray resume {failure.run}"
+        )
     if failure.kind == NotCompiled.__name__:
         return RunFailed(
             f"actor {failure.actor} could not compile local training for its machine; set learning.compile: off. "

@@ -49,29 +49,32 @@ def reserve(cpus: int, say: Callable[[str], None], patience: float = PATIENCE) -
     reserved = Reserved(group)
     try:
         began = last = time.monotonic()
-        there = _cpus()
+        most = _free_cpus()
         if not group.wait(timeout_seconds=1):
-            say(f"waiting for {cpus} CPUs, {there} are there: a cluster that scales starts machines now")
+            say(f"waiting for {cpus} CPUs, {most} are free: a cluster that scales starts machines now")
             while not group.wait(timeout_seconds=5):
-                now = _cpus()
-                if now > there:
-                    last = time.monotonic()
-                there = now
+                now = _free_cpus()
+                if now > most:
+                    most, last = now, time.monotonic()
                 if time.monotonic() - last > patience:
-                    raise _not_come(cpus, there, patience)
-            say(f"{_cpus()} CPUs are there after {time.monotonic() - began:.0f} s")
+                    raise _not_come(cpus, now, patience)
+            say(f"{cpus} CPUs are this run's after {time.monotonic() - began:.0f} s")
     except BaseException:
         reserved.release()
         raise
     return reserved
 
 
-def _not_come(cpus: int, there: int, patience: float) -> WouldNotFit:
-    message = f"fleet.cpus asks for {cpus} CPUs; {there} came, and none in the last {patience / 60:.0f} minutes"
-    mend = "`ray status` on the head says why a machine doesn't come; raise max_workers of the cluster, "
-    return WouldNotFit(message, f"{mend}or set fleet.cpus to {max(there, 1)} or less")
+def _not_come(cpus: int, free: int, patience: float) -> WouldNotFit:
+    message = (
+        f"fleet.cpus asks for {cpus} CPUs; {free} are free, and no more have come in the last "
+        f"{patience / 60:.0f} minutes"
+    )
+    mend = "`ray status` on the head says why a machine doesn't come, and who uses CPUs; raise max_workers of the "
+    return WouldNotFit(message, f"{mend}cluster, or set fleet.cpus to {max(free, 1)} or less")
 
 
-def _cpus() -> int:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+def _free_cpus() -> int:
+    """CPUs that nobody else holds: a group gets all of its own at once, so while it waits it holds none."""
+    found: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     return int(found.get("CPU", 0))

@@ -15,7 +15,9 @@ import hashlib
 import json
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -82,8 +84,9 @@ class Memory:
     def __init__(self, folder: str | Path, first: int, last: int, width: int, kept_every: int = 0) -> None:
         self.first, self.last, self.width, self.kept_every = first, last, width, kept_every
         self._folder = folder
-        self._round, self._vectors = 0, torch.zeros(0, width)
+        self._held: dict[int, Tensor] = {}
         self._written: set[int] = set()
+        self._unwritten: set[int] = set()
 
     def before(self, round_number: int) -> Tensor:
         """A copy of what phones held when this round began, `[phones, width]`; zeros before round 1.
@@ -93,9 +96,9 @@ class Memory:
         """
         if round_number == 1 or self.width == 0:
             return torch.zeros(self.last - self.first, self.width)
-        if self._round != round_number - 1:
-            self._round, self._vectors = round_number - 1, torch.from_numpy(self._read(round_number - 1))
-        return self._vectors.clone()
+        if round_number - 1 not in self._held:
+            self._held = {round_number - 1: torch.from_numpy(self._read(round_number - 1))}
+        return self._held[round_number - 1].clone()
 
     def keep(self, round_number: int, vectors: Tensor) -> None:
         """Write what phones hold after this round, whole or not at all.
@@ -103,18 +106,24 @@ class Memory:
         Where it can't be written the phones go on from what this process holds, and a checkpoint of the round says that
         it lacks them.
         """
-        self._round, self._vectors = round_number, vectors
+        # The round before as well, if its file is lacking: this round may be asked for once more.
+        before = {round_number - 1} & self._unwritten
+        self._held = {number: held for number, held in self._held.items() if number in before}
+        self._unwritten = {*before, round_number}
+        self._held[round_number] = vectors
         try:
             numbers = np.ascontiguousarray(vectors.numpy())
             checkpoint = self._stays(round_number)
             self._storage.write(self._range(round_number).name, *content_of(numbers), lasting=checkpoint)
             self._written.add(round_number)
+            self._unwritten.discard(round_number)
             for old in [old for old in self._written if old < round_number - 1]:
                 self._written.discard(old)
                 if not self._stays(old):
                     self._storage.remove(self._range(old).name)
         except Exception as error:  # whatever a disk or the library of a URI raises
-            sys.stderr.write(f"private vectors of {self._who} after round {round_number} not written: {error}\n")
+            with suppress(OSError):  # the log may be on the same full disk
+                sys.stderr.write(f"private vectors of {self._who} after round {round_number} not written: {error}\n")
 
     def _read(self, number: int) -> Float32:
         files = [self._range(number)]
@@ -133,7 +142,7 @@ class Memory:
                 raise RunFailed(f"{file.name}: {damage}") from damage
         return vectors
 
-    @property
+    @cached_property
     def _storage(self) -> Storage:
         return storage(self._folder)
 

@@ -48,6 +48,7 @@ class RunSpec:
         program: The local round as recorded, if it is compiled.
         compiled_folder: Where compiled programs are kept.
         max_lost_phones: So many may drop out; with any, those whose rows can't be read are looked for.
+        unreadable: Those that were found so far. They stay out though whoever holds them now could read them.
     """
 
     run: str
@@ -67,6 +68,7 @@ class RunSpec:
     program: AnyProgram | None
     compiled_folder: str
     max_lost_phones: int = 0
+    unreadable: tuple[Lost, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class Failure:
     Attributes:
         kind: What is wrong, in fixed words, or the class of an unexpected exception.
         file: Of the shard, or of the code for an unexpected exception; empty if the actor never got to do its order.
-        column: Of the shard.
+        column: Of the shard; of a shard that could not be fetched, the class of what its storage raised.
         row: Row number in the shard, or line of the code.
         expected: The actor knows what is wrong (a bad row); otherwise the text is in the node's log only.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedray.errors import RunFailed
@@ -97,7 +97,9 @@ def choose(held: Mapping[str, int], nodes: Sequence[Node], gpus_per_actor: float
     return min(able, key=lambda node: node.after(held.get(node.id, 0)))
 
 
-def moves(where: Sequence[str], nodes: Sequence[Node], gpus_per_actor: float = 0.0) -> dict[int, str]:
+def moves(
+    where: Sequence[str], nodes: Sequence[Node], gpus_per_actor: float = 0.0, closed: Container[str] = ()
+) -> dict[int, str]:
     """Actors that should move, and where to, so that no node is fuller than it need be.
 
     An actor moves only if the fullest node gains by it, so what is even stays as it is.
@@ -106,13 +108,15 @@ def moves(where: Sequence[str], nodes: Sequence[Node], gpus_per_actor: float = 0
         where: The node of each actor, by id.
         nodes: All that may hold actors; those of `where` among them.
         gpus_per_actor: That each needs.
+        closed: Ids of nodes that nobody is to move to.
     """
+    takers = [node for node in nodes if node.id not in closed]
     here: dict[str, list[int]] = {node.id: [] for node in nodes}
     for actor, node_id in enumerate(where):
         here[node_id].append(actor)
     going: dict[int, str] = {}
     while True:
-        room = [node for node in nodes if len(here[node.id]) < min(node.fits, node.most(gpus_per_actor))]
+        room = [node for node in takers if len(here[node.id]) < min(node.fits, node.most(gpus_per_actor))]
         if not room:
             return going
         to = min(room, key=lambda node: node.after(len(here[node.id])))

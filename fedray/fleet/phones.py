@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from fedray.data.copies import NotFetched
 from fedray.data.shards import Dataset, ShardReader, reader_of
 from fedray.errors import BadRow
 from fedray.fleet.held import Held, held
@@ -89,6 +90,8 @@ class Phones:
             return Report(**address, **self._perform(order, shared))
         except BadRow as bad:
             return Failure(**address, kind=bad.kind, file=bad.file, column=bad.column, row=bad.row, expected=True)
+        except NotFetched as missed:
+            return Failure(**address, kind=NotFetched.__name__, file=missed.file, column=missed.how)
         except Exception as error:
             # The whole story stays in this node's log, each line with its address: its text may quote a row.
             where = f"[run {order.run} round {order.round} actor {self.actor}] "
@@ -97,12 +100,14 @@ class Phones:
             return Failure(**address, kind=type(error).__name__, file=Path(line.filename).name, row=line.lineno or -1)
 
     def _prepare(self, spec: RunSpec) -> dict[str, Any]:
-        known = self.run.held if self.run is not None and self.run.sees_like(spec) else None
-        self.run = None  # rows that another run saw otherwise go before they are read anew
+        before, self.run = self.run, None
+        if before is not None and not before.sees_like(spec):
+            before = None  # rows that another run saw otherwise go before they are read anew
         source = source_of(spec, self.dataset, self.reader)
         self._looked = self._looked if self._looked and self._looked.serves(spec) else Looked.at(spec, source, self.ids)
-        lost = self._looked.lost
+        lost = self._looked.lost_to(spec, self.ids)
         source = replace(source, left_out=np.array([phone.phone for phone in lost], dtype=np.int64))
+        known = before.held if before and np.array_equal(before.source.left_out, source.left_out) else None
         self.run = PreparedRun.of(spec, source, (self.first, self.last), lost, known)
         return {"lost": lost}
 
@@ -258,8 +263,7 @@ class PreparedRun:
     def sees_like(self, spec: RunSpec) -> bool:
         """The rows of this run, as its network sees them, are those that another one needs."""
         mine, other = (
-            (run.task.features, run.task.target, run.days, run.shards, run.learning.device, run.max_lost_phones)
-            for run in (self.spec, spec)
+            (run.task.features, run.task.target, run.days, run.shards, run.learning.device) for run in (self.spec, spec)
         )
         scalings = [
             None if run.scaling is None else (run.scaling.mean.tobytes(), run.scaling.scale.tobytes())

@@ -31,7 +31,7 @@ from fedray.fleet.light_workers import launching
 from fedray.fleet.messages import Answer, Order, Visit
 from fedray.fleet.nodes import Node, choose, for_actors, moves, spread
 from fedray.fleet.placement import ACTOR_BYTES, LIGHT_ACTOR_BYTES, MIB, Placement
-from fedray.fleet.relays import AggregatorGone, Relays
+from fedray.fleet.relays import Relays
 from fedray.fleet.starting import NodeMemory, Waves, refuse_plain
 
 WAIT_FOR_NODES = 600.0
@@ -76,6 +76,8 @@ class RayEngine:
         self._where: list[str] = []
         self._held: Counter[str] = Counter()
         self._names: dict[str, str] = {}
+        self._lost_early: set[str] = set()
+        self._deadly: set[str] = set()
         self._calls = Calls(deadline)
         self._relays = Relays(deadline, lambda actor: self._actors[actor])
         self._nodes: list[Node] = []
@@ -113,7 +115,7 @@ class RayEngine:
 
         Raises:
             RunFailed: If one dies while it starts, but for the loss of its node.
-            WouldNotFit: If a machine would swap.
+            WouldNotFit: If a machine would swap, or the GPUs are in use.
         """
         self._worker = self._chosen_worker(placement.actors)
         self._ranges, self._dataset = placement.ranges, ray.put(dataset)
@@ -131,24 +133,35 @@ class RayEngine:
                 if memory := self._started(reference, number):
                     waves.started(memory)
                 else:
-                    self._seat(number, elsewhere=False)
                     waiting[self._actors[number].ready.remote()] = number
+            waves.refuse_stuck(self.gpus_per_actor)
             on_started(sum(actor is not None for actor in self._actors) - len(waiting), placement.actors)
 
     def _started(self, reference: Any, number: int) -> NodeMemory | None:
-        """What an actor that is there says of its node; None if its node went."""
+        """What an actor that is there says of its node; None if it is to be asked again, perhaps on another node."""
         try:
             memory: NodeMemory = ray.get(reference)
         except DEATHS as error:
-            if self._where[number] not in self._alive():
+            node = self._where[number]
+            if node not in self._alive():
+                self._say_lost(node)
+                self._seat(number, elsewhere=False)
+                return None
+            if isinstance(error, ray.exceptions.ActorUnavailableError):
+                time.sleep(1.0)  # it may be there again, or its node may be going, which takes a while to be known
                 return None
             # An actor reads no row before its first order, so what it says here may be told.
             said = str(error).strip().splitlines()[-1]
             raise RunFailed(
-                f"an actor died while it started: {said}\n"
+                f"actor {number} died while it started on node {self._names[node]}: {said}\n"
                 "    mend: if memory ran out, fewer actors help: raise fleet.phones_per_actor"
             ) from error
         return memory
+
+    def _say_lost(self, node: str) -> None:
+        if node not in self._lost_early:
+            self._lost_early.add(node)
+            self.say(f"node {self._names[node]} was lost while actors started; those that began there begin on others")
 
     def _chosen_worker(self, actors: int) -> dict[str, Any]:
         """Options of actors: for light workers where they were asked for and work, else none, and a line that says so.
@@ -203,7 +216,7 @@ class RayEngine:
         alive = self._alive()
         if gone := sorted(set(self._where) - alive):
             return [self._lost(node) for node in gone]
-        going = moves(self._where, self._nodes, self.gpus_per_actor)
+        going = moves(self._where, self._nodes, self.gpus_per_actor, self._deadly)
         for actor, node in going.items():
             with suppress(ray.exceptions.RayError):
                 ray.kill(self._actors[actor])
@@ -261,20 +274,20 @@ class RayEngine:
                 ray.shutdown()
 
     def _told(self, events: Sequence[Any]) -> list[Answer | Event]:
-        """The events, with one for a node that is gone in place of those of all its actors."""
-        ends = [event for event in events if isinstance(event, Died | AggregatorGone)]
+        """The events, with one for a node that is gone in place of those of all its actors; nodes by their names."""
+        ends = [event for event in events if isinstance(event, Died | AggregatorLost)]
         alive = self._alive() if ends else set()
         told: list[Answer | Event] = []
         for event in events:
-            if not isinstance(event, Died | AggregatorGone):
+            if not isinstance(event, Died | AggregatorLost):
                 told.append(event)
                 continue
-            node = event.node if isinstance(event, AggregatorGone) else self._where[event.actor]
+            node = event.node if isinstance(event, AggregatorLost) else self._where[event.actor]
             if node not in alive:
                 lost = self._lost(node)
-                told += [] if lost in told else [lost]
-            elif isinstance(event, AggregatorGone):
-                told.append(AggregatorLost(self._names[node], event.actors, event.how))
+                told += [lost] if lost.actors and lost not in told else []  # they may all be elsewhere by now
+            elif isinstance(event, AggregatorLost):
+                told.append(replace(event, node=self._names[node]))
             else:
                 told.append(event)
         return told
@@ -292,7 +305,10 @@ class RayEngine:
         nodes = self._nodes or self._awaited()
         if elsewhere:
             most, own = self.gpus_per_actor, self._where[actor]
-            nodes = [node for node in nodes if node.id != own and self._held[node.id] < node.most(most)] or nodes
+            others = [node for node in nodes if node.id != own and self._held[node.id] < node.most(most)]
+            if others:
+                nodes = others
+                self._deadly.add(own)  # or it would be moved back before the next round
         if self._where[actor] not in {node.id for node in nodes}:
             self._settle(actor, choose(self._held, nodes, self.gpus_per_actor).id)
         self._actors[actor] = self._actor(actor)
@@ -303,6 +319,7 @@ class RayEngine:
         Raises:
             RunFailed: If none comes.
         """
+        self.say(f"no node that could hold actors is left; waiting for one, up to {WAIT_FOR_NODES:,.0f} s")
         until = time.monotonic() + WAIT_FOR_NODES
         while time.monotonic() < until:
             self._alive()

@@ -15,20 +15,11 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fedray.fleet.calls import DEATHS, STARTING, kind_of
-from fedray.fleet.events import Died, Event, Hung
+from fedray.fleet.events import AggregatorLost, Died, Event, Hung
 from fedray.fleet.messages import Answer, Failure, Order
 
 PATIENCE = 30.0
 """Seconds that an aggregator may take longer than the actors behind it, whose deadline it minds itself."""
-
-
-@dataclass(frozen=True)
-class AggregatorGone:
-    """Of a node, by id; with the actors whose answers are lost with it."""
-
-    node: str
-    actors: tuple[int, ...]
-    how: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +30,7 @@ class _Batch:
     order: Order
     shared: Any
     attempts: dict[int, int]
+    since: float = 0.0
     due: float = 0.0
 
 
@@ -88,13 +80,13 @@ class Relays:
             self._wait_for(reference, batch, STARTING if new else 0.0)
         self._outbox = []
 
-    def take(self, reference: Any) -> list[Answer | Died | Hung | AggregatorGone]:
-        """What an aggregator answered; the reference is ready."""
+    def take(self, reference: Any) -> list[Answer | Event]:
+        """What an aggregator answered; the reference is ready. Of one that is lost, the node is given by its id."""
         batch = self._waiting.pop(reference)
         try:
             answers, more = ray.get(reference)
         except DEATHS as error:
-            return [self._gone(batch, type(error).__name__)]
+            return [self._lost(batch, type(error).__name__)]
         except ray.exceptions.RayError as error:
             actor, attempt = next(iter(batch.attempts.items()))
             return [Failure(batch.order.run, batch.order.round, attempt, actor, kind_of(error))]
@@ -102,16 +94,18 @@ class Relays:
             self._wait_for(self._aggregators[batch.node].rest.remote(), batch, 0.0)
         return [answer for answer in answers if not self._is_past(batch.node, answer)]
 
-    def overdue(self) -> list[AggregatorGone]:
-        """Aggregators that don't answer; they are ended."""
+    def overdue(self) -> list[AggregatorLost]:
+        """Aggregators that don't answer; they are ended. Nodes are given by their ids."""
         now = self._clock()
         late = {batch.node: batch for batch in self._waiting.values() if now > batch.due}
-        return [self._gone(batch, f"no answer for {now - batch.due + self.deadline:,.0f} s") for batch in late.values()]
+        return [self._lost(batch, f"no answer for {now - batch.since:,.0f} s") for batch in late.values()]
 
     def drop(self, node: str) -> set[int]:
-        """End a node's aggregator; gives the actors that had not been answered for."""
-        lost = {actor for batch in self._waiting.values() if batch.node == node for actor in batch.attempts}
+        """End a node's aggregator, and forget what was to go there; gives the actors that had not been answered for."""
+        batches = [*self._waiting.values(), *self._outbox]
+        lost = {actor for batch in batches if batch.node == node for actor in batch.attempts}
         self._waiting = {reference: batch for reference, batch in self._waiting.items() if batch.node != node}
+        self._outbox = [batch for batch in self._outbox if batch.node != node]
         self._told.pop(node, None)
         if (aggregator := self._aggregators.pop(node, None)) is not None:
             with suppress(ray.exceptions.RayError):
@@ -125,10 +119,11 @@ class Relays:
         self._outbox = []
 
     def _wait_for(self, reference: Any, batch: _Batch, more: float) -> None:
-        self._waiting[reference] = replace(batch, due=self._clock() + self.deadline + PATIENCE + more)
+        now = self._clock()
+        self._waiting[reference] = replace(batch, since=now, due=now + self.deadline + PATIENCE + more)
 
-    def _gone(self, batch: _Batch, how: str) -> AggregatorGone:
-        return AggregatorGone(batch.node, tuple(sorted(self.drop(batch.node) | set(batch.attempts))), how)
+    def _lost(self, batch: _Batch, how: str) -> AggregatorLost:
+        return AggregatorLost(batch.node, tuple(sorted(self.drop(batch.node) | set(batch.attempts))), how)
 
     def _is_past(self, node: str, event: Event | Answer) -> bool:
         """An end of an actor that has been replaced since."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
 import ray
 
-from fedray.errors import WouldNotFit
+from fedray.errors import RunFailed, WouldNotFit
 from fedray.fleet.placement import ACTOR_BYTES, GROWTH_BYTES
 
 LEAST_WAVE = 16
 """Actors that start at the same time, and twice as many as there are CPUs: more only fight for them."""
 SPARE = 0.08
 """Of a node's memory, to be left free: at 0.05 Ray begins to end actors."""
+PATIENCE = 300.0
+"""Seconds in which one more actor must start; where many import torch on a busy machine it has taken a minute."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,13 @@ class Waves:
         where: The node of each actor, by id.
         cpus: Of the cluster.
         light: Their workers are light.
+        clock: Seconds; a test's own.
     """
 
-    def __init__(self, where: Sequence[str], cpus: int, light: bool) -> None:
+    def __init__(
+        self, where: Sequence[str], cpus: int, light: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock, self._last = clock, clock()
         self.count, self.light, self.wave = len(where), light, max(LEAST_WAVE, 2 * cpus)
         before: Counter[str] = Counter()
         places = []
@@ -75,7 +82,7 @@ class Waves:
         Raises:
             WouldNotFit: When going on would leave a node without memory.
         """
-        self._there += 1
+        self._there, self._last = self._there + 1, self._clock()
         coming = GROWTH_BYTES * self._begun[memory.node]
         if not self.over and memory.free - coming < SPARE * memory.total:
             raise WouldNotFit(
@@ -83,6 +90,27 @@ class Waves:
                 "of memory are free on a node, and with more of them it would swap",
                 "raise fleet.phones_per_actor" + ("" if self.light else ", or set fleet.light_workers to on"),
             )
+
+    def refuse_stuck(self, gpus_per_actor: float) -> None:
+        """Call it while actors are waited for.
+
+        Raises:
+            WouldNotFit: When none has come for a while, and each needs a GPU: others hold those that the cluster has.
+            RunFailed: When none has come and none needs one.
+        """
+        if self._clock() - self._last <= PATIENCE:
+            return
+        said = (
+            f"{self._there:,} of {self.count:,} phone actors have started, and none in the last "
+            f"{PATIENCE / 60:.0f} minutes"
+        )
+        if not gpus_per_actor:
+            raise RunFailed(f"{said}; `ray status` and Ray's logs on the nodes say why")
+        raise WouldNotFit(
+            f"{said}: they wait for GPUs (fleet.gpus_per_actor: {gpus_per_actor:g}), and others hold the cluster's",
+            "`ray status` says how many are in use; end what uses them, lower fleet.gpus_per_actor, or raise "
+            "fleet.phones_per_actor",
+        )
 
 
 def refuse_plain(actors: int, free: int) -> None:

@@ -1,7 +1,12 @@
-"""Phones whose rows can't be read: found once, before anything is added up, so that they are out of all of it."""
+"""Phones whose rows can't be read: found when an actor is prepared, and out of the run from then on.
+
+All actors are prepared before anything is added up, so that these phones are out of all of it. One that is prepared
+again later keeps out those that were found before, and may find more.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +34,12 @@ class Looked:
         """Whether another run would find the same."""
         return self.seen == _columns(spec)
 
+    def lost_to(self, spec: RunSpec, ids: Int64) -> tuple[Lost, ...]:
+        """Those of the actor's phones that are out of a run: those that were found before, and those found here."""
+        before = {lost.phone: lost for lost in spec.unreadable if ids[0] <= lost.phone <= ids[-1]}
+        out = {lost.phone: lost for lost in self.lost} | before
+        return tuple(out[phone] for phone in sorted(out))
+
 
 def _columns(spec: RunSpec) -> tuple[Any, ...]:
     return spec.task.features, spec.task.target, bool(spec.days), spec.max_lost_phones
@@ -43,15 +54,21 @@ def unreadable(source: RowSource, ids: Int64, most: int) -> tuple[Lost, ...]:
         most: With more than so many the search ends, since then the run does too.
     """
     found: dict[int, BadRow] = {}
-    for split, rows in source.dataset.rows.items():
-        step = phones_a_piece(source.dataset.longest[split]) if rows else max(1, len(ids))
-        for first in range(0, len(ids) if rows else 0, step):
-            known = np.array(sorted(found), dtype=np.int64)
-            piece = np.setdiff1d(ids[first : first + step], known, assume_unique=True)
-            found |= _bad(replace(source, left_out=known), piece, split, most - len(found))
-            if len(found) > most:
-                break
+    for split, piece in _pieces(source, ids):
+        known = np.array(sorted(found), dtype=np.int64)
+        others = np.setdiff1d(piece, known, assume_unique=True)
+        found |= _bad(replace(source, left_out=known), others, split, most - len(found))
+        if len(found) > most:
+            break
     return tuple(Lost(phone, _why(bad)) for phone, bad in sorted(found.items()))
+
+
+def _pieces(source: RowSource, ids: Int64) -> Iterator[tuple[str, Int64]]:
+    """Phones that are looked at together, of one split after another."""
+    for split, rows in source.dataset.rows.items():
+        if rows:
+            step = phones_a_piece(source.dataset.longest[split])
+            yield from ((split, ids[first : first + step]) for first in range(0, len(ids), step))
 
 
 def _bad(source: RowSource, ids: Int64, split: str, most: int) -> dict[int, BadRow]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import tempfile
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -18,7 +19,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from fedray.config import OutbreakData
 from fedray.data import copies, sources
-from fedray.data.copies import Files, check_place, copied_to, private_folder, refuse_unreachable
+from fedray.data.copies import Files, NotFetched, check_place, copied_to, private_folder, refuse_unreachable
 from fedray.data.dataset import MANIFEST, Dataset
 from fedray.data.sensors import COLUMNS
 from fedray.data.shards import prepare, reader_of
@@ -38,6 +39,7 @@ class Shop(MemoryFileSystem):
     pseudo_dirs = [""]  # noqa: RUF012
     counted: list[tuple[str, str]] = []  # noqa: RUF012
     closed = False
+    hiccups = 0
 
     def put_file(self, lpath: str, rpath: str, **options: Any) -> None:
         self.count("put", rpath)
@@ -48,9 +50,10 @@ class Shop(MemoryFileSystem):
         super().get_file(rpath, lpath, **options)
 
     def count(self, what: str, path: str) -> None:
-        if self.closed:
-            raise ConnectionError("the key AKIA1234 is not known")
         self.counted.append((what, path.rsplit("/", 1)[1]))
+        if self.closed or Shop.hiccups:
+            Shop.hiccups = max(0, Shop.hiccups - 1)
+            raise ConnectionError("the key AKIA1234 is not known")
 
 
 @pytest.fixture
@@ -58,8 +61,15 @@ def shop() -> Any:
     fsspec.register_implementation("shop", Shop, clobber=True)
     Shop.store.clear()
     Shop.counted.clear()
-    Shop.closed = False
+    Shop.closed, Shop.hiccups = False, 0
     return Shop
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who tries again doesn't wait."""
+    assert list(copies.PAUSES) == sorted(copies.PAUSES)
+    monkeypatch.setattr(copies, "PAUSES", tuple(0.0 for _ in copies.PAUSES))
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +160,7 @@ def test_rows_that_are_fetched_are_this_users_alone(made, shop, node):
 def test_a_folder_that_others_may_look_into_is_not_used(made, shop, node):
     there = away(copied(made, "shop://bucket"))
     private_folder().chmod(0o755)
-    with pytest.raises(BadRow, match=r"could not be fetched from fleet\.shards_at \(PermissionError\)"):
+    with pytest.raises(NotFetched, match=r"could not be fetched from fleet\.shards_at \(PermissionError\)"):
         reader_of(there).read(0, 9, "train", ["day"])
     assert fetched(node) == []
 
@@ -250,10 +260,34 @@ def test_what_was_damaged_on_the_node_is_fetched_anew(request, shop, rows):
 def test_what_a_storage_says_is_not_passed_on(made, shop):
     there = away(copied(made, "shop://bucket"))
     shop.closed = True
-    with pytest.raises(BadRow) as bad:
+    with pytest.raises(NotFetched) as missed:
         reader_of(there).read(0, 9, "train", ["day"])
-    assert "(ConnectionError)" in str(bad.value)
-    assert "AKIA" not in str(bad.value)
+    assert "(ConnectionError)" in str(missed.value)
+    assert "AKIA" not in "".join(traceback.format_exception(missed.value))
+
+
+@pytest.mark.parametrize("rows", ["prepared", "made"])
+def test_a_storage_that_does_not_answer_is_asked_again_a_few_times(request, shop, rows):
+    dataset = request.getfixturevalue(rows)
+    there, name = away(copied(dataset, "shop://bucket")), dataset.files[0].name
+    tries = 1 + len(copies.PAUSES)
+    shop.counted.clear()
+    shop.hiccups = tries
+    with pytest.raises(NotFetched, match=name):
+        reader_of(there).read(0, 9, "train", ["day"])
+    assert shop.counted == [("got", name)] * tries
+    shop.hiccups = tries - 1
+    assert reader_of(there).read(0, 9, "train", ["day"]).offsets[-1] == 9 * 12
+    assert shop.counted == [("got", name)] * 2 * tries
+
+
+def test_a_file_that_is_not_there_is_sought_once(made, shop):
+    there = away(copied(made, "shop://bucket"))
+    del shop.store[kept(made, made.files[0].name)]
+    shop.counted.clear()
+    with pytest.raises(BadRow, match="it isn't at"):
+        reader_of(there).read(0, 9, "train", ["day"])
+    assert len(shop.counted) == 1
 
 
 def test_without_a_copy_the_mend_is_named(prepared, made):

@@ -55,7 +55,7 @@ class Run:
         done = checkpoints.latest()
         with fleet_of(self.dataset, phones_per_actor, said=self.said) as fleet:
             driver = Driver(self.wanted, fleet, "run", self.folder)
-            driver.standardise(done.scaling if done else None)
+            driver.standardise(done=done)
             state = driver.go_on(done) if done else driver.begin(flat_weights(initial_network(self.wanted)))
             with checkpoints.writing(driver.progress) as after_round:
                 return driver.run(state, until, [hook] if hook else [], after_round)

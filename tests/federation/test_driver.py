@@ -16,7 +16,9 @@ from small_fleets import experiment, fleet_of, on_table, pooled, trained
 
 from fedray.data.shards import Dataset
 from fedray.errors import PhonesLost
-from fedray.federation.driver import RoundContext, Stop, cohort_rule, kept_broadcast
+from fedray.federation.driver import RoundContext, Stop
+from fedray.federation.kept import kept_broadcast
+from fedray.federation.spec import cohort_rule
 from fedray.fleet.cohort import CohortRule
 from fedray.fleet.messages import Order, Train
 from fedray.learning.models import load_weights

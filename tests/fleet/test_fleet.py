@@ -20,7 +20,7 @@ from small_fleets import experiment, fleet_of, trained
 from fedray.config import OutbreakData
 from fedray.data.shards import Dataset, prepare
 from fedray.errors import BadRow, RunFailed
-from fedray.federation.driver import run_spec
+from fedray.federation.spec import run_spec
 from fedray.fleet.events import AggregatorLost, Died, Hung, Moved, NodeLost
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.gathering import MOST_REPLACEMENTS
@@ -273,10 +273,11 @@ class TestAnswers:
         fleet = self.fleet(small_outbreak, tmp_path, script)
         assert fleet.ask(AddUpColumns(), {}).sums["rows"] == 7
         assert self.engine.replaced == [0]
+        assert fleet.live_actors == 1
         last = [(actor, type(order.work), order.attempt) for actor, order in self.engine.orders[-4:]]
         assert last == [(0, AddUpColumns, 3), (1, AddUpColumns, 4), (0, Prepare, 5), (0, AddUpColumns, 6)]
         assert self.said == [
-            "actor 0 (phones 0 to 4) died in round 0 (ActorDiedError); started again, its order repeated"
+            "actor 0 (phones 0 to 4) died in round 0 (ActorDiedError); it is started again, and its order repeated"
         ]
 
     def test_an_actor_that_dies_every_time_ends_the_run(self, small_outbreak: Dataset, tmp_path: Path) -> None:
@@ -291,8 +292,8 @@ class TestAnswers:
         fleet = self.fleet(small_outbreak, tmp_path, [[Hung(1, 7.4)], [report(0, 3)], [prepared(1), report(1, 4)]])
         assert fleet.ask(AddUpColumns(), {}, 2).sums["rows"] == 7
         assert self.said == [
-            "actor 1 (phones 5 to 8) did not answer in round 2 for 7 s (fleet.deadline); killed and started again, its "
-            "order repeated"
+            "actor 1 (phones 5 to 8) did not answer in round 2 for 7 s (fleet.deadline); it is killed and started "
+            "again, and its order repeated"
         ]
         self.engine.script.extend([[Hung(1, 7.4)]] * (MOST_REPLACEMENTS + 1))
         with pytest.raises(RunFailed, match=r"actor 1 .* 4 times in this round.* raise fleet.deadline"):
@@ -307,8 +308,8 @@ class TestAnswers:
         assert fleet.ask(AddUpColumns(), {}, 5).sums["rows"] == 7
         assert self.engine.replaced == [0, 0, 1] * (2 * MOST_REPLACEMENTS)
         assert self.said[1] == (
-            "node 10.0.0.0 was lost in round 5, and with it actors 0 to 1 (phones 0 to 8); started again on other "
-            "nodes, what they were asked repeated"
+            "node 10.0.0.0 was lost in round 5, and with it actors 0 to 1 (phones 0 to 8); they are started again "
+            "on other nodes, and what was asked is repeated"
         )
 
     def test_who_had_answered_before_its_node_went_is_not_asked_again(
@@ -339,8 +340,8 @@ class TestAnswers:
         assert fleet.ask(AddUpColumns(), {}, 1).sums["rows"] == 7
         assert self.engine.replaced == []
         assert self.said == [
-            "the aggregator of node 10.0.0.1 was lost in round 1 (ActorDiedError); started again, the orders of actor "
-            "1 (phones 5 to 8) repeated"
+            "the aggregator of node 10.0.0.1 was lost in round 1 (ActorDiedError); another is started, and the orders "
+            "of actor 1 (phones 5 to 8) are repeated"
         ]
         self.engine.script.extend([[lost]] * (MOST_REPLACEMENTS + 1))
         with pytest.raises(RunFailed, match=r"aggregator of node 10.0.0.1 .* 4 times"):
@@ -351,8 +352,11 @@ class TestAnswers:
     ) -> None:
         fleet = self.fleet(small_outbreak, tmp_path, [[prepared(1)], [prepared(0), prepared(1)]])
         self.engine.changes.extend([[NodeLost("10.0.0.2", (1,))], [Moved(0, "10.0.0.3"), Moved(1, "10.0.0.3")]])
+        live = []
         for number in (4, 5, 6):
             fleet.settle(number)
+            live.append(fleet.live_actors)
+        assert live == [1, 2, 2]  # who moves is there, who was lost is not until the next round
         assert self.engine.replaced == [1]
         assert not self.engine.script  # all were prepared before anything else was asked
         assert self.said[1:] == [

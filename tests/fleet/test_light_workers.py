@@ -19,12 +19,12 @@ from light_fleets import family, is_zygote
 from small_fleets import experiment, fleet_of, trained, wait_until
 
 from fedray.data.shards import Dataset
-from fedray.errors import WouldNotFit
+from fedray.errors import RunFailed, WouldNotFit
 from fedray.fleet.fleet import Fleet
-from fedray.fleet.light_workers import launching, probe, stub
+from fedray.fleet.light_workers import launching, probe, stub, zygote
 from fedray.fleet.placement import ACTOR_BYTES, GROWTH_BYTES, LIGHT_ACTOR_BYTES, MIB, place
 from fedray.fleet.ray_engine import RayEngine
-from fedray.fleet.starting import SPARE, NodeMemory, Waves, refuse_plain
+from fedray.fleet.starting import PATIENCE, SPARE, NodeMemory, Waves, refuse_plain
 
 pytestmark = pytest.mark.skipif(launching.impossible() != "", reason=launching.impossible() or "possible")
 
@@ -176,6 +176,10 @@ def named(nodes: list[str]) -> list[str]:
     return [line for line in Path("/proc/net/unix").read_text().splitlines() for node in nodes if node in line]
 
 
+def open_files() -> list[str]:
+    return sorted(entry.name for entry in Path("/proc/self/fd").iterdir())
+
+
 class TestZygote:
     """What it refuses to fork from."""
 
@@ -200,6 +204,18 @@ class TestZygote:
             )  # fmt: skip
         assert done.returncode == 1
         assert says in done.stderr
+
+    @pytest.mark.parametrize("body", [b"{", b"{}"], ids=["no request", "half of one"])
+    def test_a_stub_that_breaks_off_leaves_no_file_open(self, body: bytes) -> None:
+        here, there = socket.socketpair(socket.AF_UNIX)
+        with here, there:
+            before = open_files()
+            socket.send_fds(there, [(len(body) if body == b"{" else 100).to_bytes(4, "big")], (0, 1, 2))
+            there.sendall(body)
+            there.shutdown(socket.SHUT_WR)
+            with pytest.raises(ValueError, match="cut off" if body == b"{}" else "Expecting"):
+                zygote.received(here)
+            assert open_files() == before
 
 
 class TestStub:
@@ -256,6 +272,23 @@ class TestMemory:
         waves = Waves(["a"] * 20 + ["b"] * 20, 2, light=False)
         assert waves.next(waiting=10) == [0, 20, 1, 21, 2, 22]
         assert not waves.over
+
+    def test_none_is_waited_for_for_ever(self) -> None:
+        now = [0.0]
+        waves = Waves(["a"] * 3, 2, light=False, clock=lambda: now[0])
+        now[0] = PATIENCE
+        waves.refuse_stuck(1.0)
+        waves.started(NodeMemory("a", 1000 * GROWTH_BYTES, 1000 * GROWTH_BYTES))
+        now[0] += PATIENCE
+        waves.refuse_stuck(1.0)
+        now[0] += 1
+        with pytest.raises(
+            WouldNotFit, match=r"1 of 3 phone actors .* last 5 minutes.*fleet\.gpus_per_actor: 1\)"
+        ) as gpus:
+            waves.refuse_stuck(1.0)
+        assert "end what uses them" in gpus.value.mend
+        with pytest.raises(RunFailed, match="1 of 3 phone actors have started, and none in the last 5 minutes"):
+            waves.refuse_stuck(0)
 
     def test_plain_ones_in_place_of_light_ones_must_fit(self) -> None:
         refuse_plain(9, 10 * ACTOR_BYTES)

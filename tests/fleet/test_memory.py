@@ -19,7 +19,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fedray.errors import RunFailed
+from fedray.fleet import memory
 from fedray.fleet.memory import Memory, Range
+from fedray.storage import storage
 
 WIDTH = 5
 
@@ -116,6 +118,35 @@ def test_what_cannot_be_written_is_kept_in_the_process_and_leaves_nothing(folder
     assert len(list(folder.iterdir())) == 2
     with pytest.raises(RunFailed):
         of(folder).before(4)
+
+
+def test_rounds_that_cannot_be_written_can_be_repeated_all_the_same(folder):
+    """Their orders come again if their reports are lost."""
+    mine = of(folder)
+    mine.keep(1, vectors(1))
+    with no_file_larger_than(200):
+        for number in (2, 3, 4):
+            before = mine.before(number)
+            mine.keep(number, vectors(number))
+            assert torch.equal(mine.before(number), before)
+            assert torch.equal(before, vectors(number - 1))
+            mine.keep(number, vectors(number))
+    mine.keep(5, vectors(5))
+    assert torch.equal(mine.before(5), vectors(4))
+    mine.keep(5, vectors(5))
+    mine.keep(6, vectors(6))
+    assert list(mine._held) == [6]  # and no more than one round is held once files are written again
+    assert torch.equal(mine.before(6), vectors(5))
+
+
+def test_the_store_is_opened_once(folder, monkeypatch):
+    opened = []
+    monkeypatch.setattr(memory, "storage", lambda place: opened.append(place) or storage(place))
+    mine = of(folder)
+    for number in range(1, 5):
+        mine.before(number)
+        mine.keep(number, vectors(number))
+    assert opened == [folder]
 
 
 def test_files_of_a_checkpoints_round_stay(folder):

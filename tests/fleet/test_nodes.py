@@ -48,6 +48,14 @@ def test_a_node_that_joins_takes_its_share_and_only_it_is_moved_to(cpus: list[in
     assert (after[new.id] + 1) / new.cpus >= fullest
 
 
+def test_nobody_moves_to_a_closed_node() -> None:
+    """Where an actor died again and again: it was put elsewhere, and would be moved back before every round."""
+    nodes = machines(1, 1, 1)
+    where = ["node-1"] * 4
+    assert moves(where, nodes, closed={"node-0"}) == {3: "node-2", 2: "node-2"}
+    assert moves(where, nodes, closed={"node-0", "node-2"}) == {}
+
+
 def test_neighbours_live_together() -> None:
     assert spread(6, machines(1, 2)) == ["node-0"] * 2 + ["node-1"] * 4
 

@@ -14,7 +14,7 @@ from small_fleets import experiment
 
 from fedray.data.shards import Dataset
 from fedray.errors import RunFailed
-from fedray.federation.driver import cohort_rule, run_spec
+from fedray.federation.spec import cohort_rule, run_spec
 from fedray.fleet.memory import Memory
 from fedray.fleet.messages import AddUpColumns, Failure, Order, Prepare, Report, RunSpec, Train
 from fedray.fleet.phones import Phones

@@ -16,7 +16,7 @@ from fedray.config import OutbreakData
 from fedray.data.shards import Dataset, prepare
 from fedray.errors import RunFailed, UserMistake
 from fedray.fleet.calls import each_death_once
-from fedray.fleet.events import Died
+from fedray.fleet.events import AggregatorLost, Died
 from fedray.fleet.messages import Report
 from fedray.fleet.placement import ACTOR_BYTES, MIB
 from fedray.fleet.ray_engine import RayEngine
@@ -110,6 +110,13 @@ class TestCluster:
         assert engine.memory_bytes > 0
         engine.stop()
         assert ray.is_initialized()
+
+    def test_the_loss_of_a_node_that_holds_nobody_any_more_is_not_told(self, ray_cluster: str) -> None:
+        """Its actors had died again and again, and live elsewhere; now its aggregator is gone too."""
+        engine = RayEngine(None, 0)
+        engine._names["gone"] = "10.0.0.9"
+        assert engine._told([AggregatorLost("gone", (0, 1), "ActorDiedError")]) == []
+        engine.stop()
 
     def test_an_address_where_nobody_answers_is_a_users_mistake(self, tmp_path: Path) -> None:
         import subprocess

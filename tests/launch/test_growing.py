@@ -92,8 +92,8 @@ def test_machines_come_for_a_run_and_go_after_it(how: str, cluster: Head) -> Non
     asking = run(cluster, 3)
     assert asking.stdout
     assert asking.stdin
-    assert asking.stdout.readline() == ("waiting for 3 CPUs, 0 are there: a cluster that scales starts machines now\n")
-    assert asking.stdout.readline().startswith("4 CPUs are there after ")
+    assert asking.stdout.readline() == ("waiting for 3 CPUs, 0 are free: a cluster that scales starts machines now\n")
+    assert asking.stdout.readline().startswith("3 CPUs are this run's after ")
     assert asking.stdout.readline().split()[-1] == "4"
     if how == "ended":
         asking.stdin.close()
@@ -111,7 +111,10 @@ def test_more_than_the_cluster_may_start_is_an_end_with_a_mend(cluster: Head) ->
         [sys.executable, "-c", script, cluster.gcs], env=environment(), capture_output=True, text=True, check=False,
         timeout=240,
     )  # fmt: skip
-    assert "WouldNotFit: fleet.cpus asks for 100 CPUs; 6 came, and none in the last 0 minutes" in done.stderr
+    assert (
+        "WouldNotFit: fleet.cpus asks for 100 CPUs; 6 are free, and no more have come in the last 0 minutes"
+        in done.stderr
+    )
     assert "or set fleet.cpus to 6 or less" in done.stderr
 
 

@@ -131,6 +131,6 @@ def test_an_actor_that_hangs_is_replaced_by_its_deadline_and_changes_no_bit(
         )  # fmt: skip
         assert process_of(fleet, 1) != victim
     wait_until(lambda: not Path(f"/proc/{victim}").exists(), 20, "the end of a process that hung")
-    assert "actor 1 (phones 5 to 8) did not answer in round 2 for 8 s (fleet.deadline); killed" in said[0]
+    assert "actor 1 (phones 5 to 8) did not answer in round 2 for 8 s (fleet.deadline); it is killed" in said[0]
     assert disturbed.sha256 == undisturbed.sha256
     assert disturbed.metrics == undisturbed.metrics

@@ -16,9 +16,12 @@ from test_wall import check_listed, check_no_row
 
 from fedray.config import OutbreakData
 from fedray.data.shards import Dataset, prepare
-from fedray.errors import BadRow
+from fedray.errors import BadRow, WouldNotFit
+from fedray.fleet import starting
 from fedray.fleet.fleet import Fleet
 from fedray.fleet.messages import Report
+from fedray.fleet.placement import place
+from fedray.fleet.ray_engine import RayEngine
 
 pytestmark = pytest.mark.slow
 
@@ -127,6 +130,52 @@ def test_a_node_that_goes_and_one_that_comes_change_no_bit(
     assert "started again on other nodes" in lost
     assert "moved before round 4 to node" in moved
     undisturbed.equals(found, strategy)
+
+
+def test_a_node_that_goes_while_actors_start_is_named_and_changes_no_bit(
+    cluster: Any, nodes: list[Any], small_outbreak: Dataset, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    told: list[int] = []
+
+    def lose(started: int, _: int) -> None:
+        if not told:
+            cluster.remove_node(nodes[1], allow_graceful=False)
+        told.append(started)
+
+    engine = RayEngine(None, 0, say=said.append)
+    with Fleet(engine, place(9, 2, 2), small_outbreak, said.append, lose) as fleet:
+        found = trained(fleet, asked("fedavg"), tmp_path / "run")
+        assert set(engine._where) == {nodes[0].node_id}
+    assert told[0] < 5
+    assert any("was lost" in line for line in said)
+    assert not any("died" in line for line in said)
+    undisturbed.equals(found, "fedavg")
+
+
+def test_actors_that_wait_for_gpus_which_others_hold_end_the_start(
+    cluster: Any, nodes: list[Any], small_outbreak: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    cluster.add_node(num_gpus=1, **NODE)
+    wait_until(lambda: alive() == 4, 60, "a node with a GPU")
+    other = ray.remote(num_gpus=1)(Holder).remote()
+    ray.get(other.there.remote())
+    monkeypatch.setattr(starting, "PATIENCE", 3.0)
+    engine = RayEngine(None, 1.0)
+    try:
+        with pytest.raises(WouldNotFit, match=r"0 of 1 phone actors have started.*fleet\.gpus_per_actor: 1\)"):
+            Fleet(engine, place(9, 9, 1), small_outbreak)
+    finally:
+        engine.stop()
+        ray.kill(other)
+
+
+class Holder:
+    """Of a GPU."""
+
+    def there(self) -> None: ...
 
 
 @pytest.mark.parametrize("how", ["killed", "hung"])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from small_fleets import experiment, fleet_of, trained
 
 from fedray.config import OutbreakData
+from fedray.data import copies
 from fedray.data.copies import private_folder
 from fedray.data.shards import Dataset, copied_to, prepare
-from fedray.errors import BadRow, UserMistake
+from fedray.errors import BadRow, RunFailed, UserMistake
 from fedray.experiment import Clock, prepare_rows
 from fedray.planning import plan
 from fedray.watch import Watch
@@ -39,6 +44,30 @@ def test_actors_without_home_end_with_the_same_bits(ray_cluster: str, dataset: D
         assert trained(fleet, experiment(), tmp_path / "fetched").sha256 == undisturbed
     names = sorted(path.name for path in (private_folder() / "shards" / dataset.digest).glob("[!.]*"))
     assert names == sorted(file.name for file in dataset.files)
+
+
+class OutOfReach(MemoryFileSystem):
+    """A store that takes files, and then can't be reached."""
+
+    protocol = "unreached"
+
+    def get_file(self, rpath: str, lpath: str, **options: Any) -> None:
+        raise ConnectionError("no route to host")
+
+
+def test_a_storage_that_cannot_be_reached_ends_the_run_and_makes_no_phone_drop_out(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "PAUSES", (0.0, 0.0))
+    fsspec.register_implementation("unreached", OutOfReach, clobber=True)
+    copied = copied_to("unreached://bucket", dataset, lambda *_: None)
+    dataset.path.rename(tmp_path / "unmounted")
+    with fleet_of(copied, 3) as fleet, pytest.raises(RunFailed) as caught:
+        trained(fleet, experiment(fleet__max_lost_phones=8), tmp_path / "lost", run="run-7")
+    assert type(caught.value) is RunFailed
+    said = str(caught.value)
+    assert re.search(r"could not fetch train-.* from fleet\.shards_at \(ConnectionError\)", said)
+    assert said.endswith("See that every node can read there, then go on with fedray resume run-7")
 
 
 @pytest.mark.parametrize("shards", ["auto", "made"])

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import own_parts
@@ -18,6 +19,12 @@ import fedray
 from fedray.config import OutbreakData
 from fedray.data.shards import Dataset, prepare
 from fedray.errors import BadRow, PhonesLost
+from fedray.federation.driver import Driver
+from fedray.federation.progress import Progress
+from fedray.fleet.engine import InlineEngine
+from fedray.fleet.events import Died
+from fedray.fleet.fleet import Fleet
+from fedray.fleet.placement import place
 
 WHY = "train-00000.parquet, column phone, day, temperature, row 68: the derived target is not finite"
 
@@ -28,8 +35,10 @@ def rewritten(dataset: Dataset, folder: Path, change: Callable[[str, pa.Table], 
     manifest = json.loads((folder / "_manifest.json").read_text())
     for file in manifest["files"]:
         path = folder / file["name"]
-        pq.write_table(change(file["split"], pq.read_table(path)), path)
-        file["bytes"] = path.stat().st_size
+        table = change(file["split"], pq.read_table(path))
+        pq.write_table(table, path)
+        manifest["rows"][file["split"]] += table.num_rows - file["rows"]
+        file.update(bytes=path.stat().st_size, rows=table.num_rows)
     (folder / "_manifest.json").write_text(json.dumps(manifest))
     return Dataset.open(folder)
 
@@ -164,6 +173,102 @@ def test_the_result_names_them_and_baselines_do_without(home: Path) -> None:
     ]
     assert found.only.lost_phones == 2
     assert found.baselines["boosting"]["rows"] == 8 * 6
+
+
+class Mortal(InlineEngine):
+    """Actors that are dead once they are named in `dead`, as Ray's are, until they are replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dead: set[int] = set()
+
+    def send(self, actor, order, shared):
+        if actor in self.dead:
+            self._answers.append(Died(actor, "killed"))
+        else:
+            super().send(actor, order, shared)
+
+    def replace(self, actor, elsewhere=False):
+        self.dead.discard(actor)
+        super().replace(actor, elsewhere)
+
+
+class TestStaysTheSame:
+    """Who is out stays out, whoever comes to hold the phone; who is found later is named as those found at first."""
+
+    BAD = {"train": [2 * 12]}  # noqa: RUF012 - phone 2, of the first actor
+
+    def begun(self, dataset: Dataset, said: list[str]) -> tuple[Fleet, Mortal]:
+        engine = Mortal()
+        return Fleet(engine, place(9, 5, 2), dataset, said.append), engine
+
+    def killed_after_round_1(self, engine: Mortal, put: Dataset, instead_of: Dataset) -> Any:
+        """A hook by which the first actor dies, and other rows lie where the next one reads."""
+
+        def hook(context: Any) -> None:
+            if context.round == 1:
+                shutil.copytree(put.path, instead_of.path, dirs_exist_ok=True)
+                engine.dead.add(0)
+
+        return hook
+
+    @pytest.mark.parametrize("strategy", ["fedavg", "scaffold"])
+    def test_though_the_next_actor_could_read_it(self, strategy: str, small_outbreak: Dataset, tmp_path: Path) -> None:
+        asked = experiment(federation__strategy=strategy, fleet__max_lost_phones=1)
+        missing = rewritten(small_outbreak, tmp_path / "missing", without(2))
+        with fleet_of(missing, 9) as fleet:
+            expected = trained(fleet, asked, tmp_path / "expected")
+        bad, said = rewritten(small_outbreak, tmp_path / "bad", spoilt(**self.BAD)), list[str]()
+        fleet, engine = self.begun(bad, said)
+        hook = self.killed_after_round_1(engine, small_outbreak, bad)
+        found = trained(fleet, asked, tmp_path / "found", hooks=[hook])
+        assert found.sha256 == expected.sha256
+        assert found.metrics == expected.metrics
+        assert found.driver.lost_phones == 3
+        assert list(found.driver.unreadable) == [2]
+        assert [line.split(" (")[0] for line in said] == [
+            "1 of 9 phones can't be read and stay out of the run: phone 2", "actor 0",
+        ]  # fmt: skip
+
+    def test_though_a_resumed_run_could_read_it(self, small_outbreak: Dataset, tmp_path: Path) -> None:
+        asked = experiment(fleet__max_lost_phones=1)
+        missing = rewritten(small_outbreak, tmp_path / "missing", without(2))
+        with fleet_of(missing, 9) as fleet:
+            expected = trained(fleet, asked, tmp_path / "expected")
+        bad, said = rewritten(small_outbreak, tmp_path / "bad", spoilt(**self.BAD)), list[str]()
+        with fleet_of(bad, 5) as fleet:
+            begun = trained(fleet, asked, tmp_path / "found", rounds=2)
+        kept = Progress.from_bytes(begun.driver.progress(begun.state).to_bytes())
+        with fleet_of(small_outbreak, 4, said=said) as fleet:
+            driver = Driver(asked, fleet, "run", tmp_path / "found" / "run")
+            driver.standardise(done=kept)
+            state = driver.run(driver.go_on(kept), 3)
+        assert np.array_equal(state.server.weights.numpy(), expected.weights)
+        assert driver.unreadable == begun.driver.unreadable
+        assert len(said) == 1
+        assert driver.lost_phones == 3
+
+    @pytest.mark.parametrize("rows", [[2 * 12], [2 * 12, 3 * 12]], ids=["one", "one too many"])
+    def test_one_that_only_the_next_actor_cannot_read_is_named_and_counted(
+        self, rows: list[int], small_outbreak: Dataset, tmp_path: Path
+    ) -> None:
+        good, said = rewritten(small_outbreak, tmp_path / "good", spoilt(test=[8 * 12])), list[str]()
+        bad = rewritten(small_outbreak, tmp_path / "bad", spoilt(train=rows, test=[8 * 12]))
+        fleet, engine = self.begun(good, said)
+        asked = experiment(fleet__max_lost_phones=2)
+        hook = self.killed_after_round_1(engine, bad, good)
+        if len(rows) > 1:
+            with pytest.raises(PhonesLost, match=r"3 phones or more .*max_lost_phones is 2.* phone 2 \(.* phone 3 \("):
+                trained(fleet, asked, tmp_path / "found", hooks=[hook])
+            return
+        found = trained(fleet, asked, tmp_path / "found", hooks=[hook])
+        assert said[-1] == (
+            "1 more of 9 phones can't be read and stay out of the run from now on: "
+            "phone 2 (train-00000.parquet, column temperature, row 25: NaN)"
+        )
+        assert list(found.driver.unreadable) == [2, 8]
+        assert found.driver.lost_phones == 1 + 2 + 2
+        assert [lost.phone for lost in found.driver.progress(found.state).unreadable] == [8, 2]
 
 
 def test_replay_of_one_says_which_row(small_outbreak: Dataset, tmp_path: Path) -> None:

@@ -175,23 +175,26 @@ def received(stub: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """A stub's request and its standard streams.
 
     Raises:
-        PermissionError: For another user's process.
-        ValueError: If it is cut off.
+        OSError: For another user's process, and one that goes away or says nothing for long.
+        ValueError: If it is cut off, or none.
     """
     stub.settimeout(10.0)
     credentials = stub.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     if struct.unpack("3i", credentials)[1] != os.geteuid():
         raise PermissionError("it belongs to another user")
     head, streams, _, _ = socket.recv_fds(stub, 4, 3)
-    length = struct.unpack("!I", head)[0] if len(head) == 4 else 0
-    body = b""
-    while len(body) < length and (part := stub.recv(length - len(body))):
-        body += part
-    if len(body) < length or len(streams) < 3:
+    try:
+        length = struct.unpack("!I", head)[0] if len(head) == 4 else 0
+        body = b""
+        while len(body) < length and (part := stub.recv(length - len(body))):
+            body += part
+        if len(body) < length or len(streams) < 3:
+            raise ValueError("its request was cut off")
+        return json.loads(body), list(streams)
+    except BaseException:
         for stream in streams:
             os.close(stream)
-        raise ValueError("its request was cut off")
-    return json.loads(body), list(streams)
+        raise
 
 
 def settle(request: dict[str, Any], streams: list[int]) -> None:
