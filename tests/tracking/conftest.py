@@ -19,7 +19,8 @@ from tracking_cases import Server
 
 @pytest.fixture(autouse=True)
 def no_uri_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # so that what MLflow itself sets in a test is taken away after it
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
 
 @pytest.fixture(scope="session")
