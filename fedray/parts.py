@@ -19,7 +19,7 @@ from fedray.config import Experiment
 from fedray.data.expected import columns_of
 from fedray.errors import Problem, UserMistake
 from fedray.fleet.local_round import local_training
-from fedray.fleet.phones import chosen_device
+from fedray.fleet.phones import build_network, chosen_device
 from fedray.learning import metrics, models, task
 from fedray.learning.block import VectorisedTrainer
 from fedray.learning.refusals import refuse_remembering, refuse_unmappable
@@ -95,16 +95,9 @@ def initial_network(experiment: Experiment) -> torch.nn.Module:
     Raises:
         UserMistake: If it can't be made, there is no such run or file, or its weights don't fit.
     """
-    model = experiment.model
-    network = models.build(
-        model.name,
-        in_features=len(experiment.task.features),
-        hidden=model.hidden,
-        arguments=model.arguments,
-        seed=experiment.seed,
-    )
-    if model.start_from is not None:
-        models.load_weights(network, stored_weights(model.start_from, experiment))
+    network, source = build_network(experiment), experiment.model.start_from
+    if source is not None:
+        models.load_weights(network, stored_weights(source, experiment))
     return network
 
 

@@ -24,7 +24,7 @@ from fedray.data.expected import expected
 from fedray.federation.programs import compiled_folder
 from fedray.fleet.compiling import is_compiled
 from fedray.fleet.local_round import BLOCKS_AT_ONCE, Broadcast, LocalRound
-from fedray.fleet.phones import chosen_device
+from fedray.fleet.phones import build_network, chosen_device
 from fedray.fleet.placement import Placement
 from fedray.fleet.shard import Shard
 from fedray.learning import metrics, models, scoring, task
@@ -89,9 +89,7 @@ class _MadeUp:
         self.hops, self.device, self.rows = strategy_.hops, chosen_device(learning.device), rows_a_phone(run)
         # As many as are taken together, since more of them don't fit into a cache.
         taken = BLOCKS_AT_ONCE * getattr(program, "width", 0)
-        network = models.build(
-            run.model.name, in_features=features, hidden=run.model.hidden, arguments=run.model.arguments, seed=run.seed
-        ).to(self.device)
+        network = build_network(run).to(self.device)
         weights = models.flat_weights(network)
         self.phones = min(max(width_of(len(weights)), taken), placement.phones_per_actor)
         self.cohort = max(1, round(self.phones * run.federation.participation))

@@ -129,14 +129,16 @@ class Driver:
 
     def go_on(self, done: Progress) -> RunState:
         """The state to go on from, where an earlier driver of this run had come so far."""
-        self.points, self.speeds = list(done.points), list(done.speeds)
+        self.watched = [point for point in done.points if point.metric.startswith(WATCHED)]
+        self.points = [point for point in done.points if not point.metric.startswith(WATCHED)]
+        self.speeds = list(done.speeds)
         self.seconds = {stage: spent + done.seconds[stage] for stage, spent in self.seconds.items()}
         self.lost_phones = done.lost_phones
         return done.state
 
     def progress(self, state: RunState) -> Progress:
         """How far the run has come, with the state after the last round."""
-        points, speeds, seconds = tuple(self.points), tuple(self.speeds), dict(self.seconds)
+        points, speeds, seconds = (*self.points, *self.watched), tuple(self.speeds), dict(self.seconds)
         return Progress(state, self.scaling, points, speeds, seconds, self.lost_phones, self.spec.unreadable)
 
     @property

@@ -16,7 +16,7 @@ from fedray.config import Experiment
 from fedray.errors import Problem, UserMistake, first_line
 from fedray.fleet.compiling import compiler
 from fedray.fleet.local_round import local_training
-from fedray.fleet.phones import chosen_device
+from fedray.fleet.phones import build_network, chosen_device
 from fedray.learning import models, task
 from fedray.learning.program import AnyProgram
 from fedray.strategies.registry import strategy
@@ -91,14 +91,7 @@ def recorded(run: Experiment, chosen: Strategy) -> AnyProgram:
     """
     from fedray.learning import tracing  # imports torch's whole machinery of graphs
 
-    learning, model = run.learning, run.model
-    network = models.build(
-        model.name,
-        in_features=len(run.task.features),
-        hidden=model.hidden,
-        arguments=model.arguments,
-        seed=run.seed,
-    )
+    learning, network = run.learning, build_network(run)
     loss, training, features = task.loss(run.task.loss), local_training(learning), len(run.task.features)
     if chosen.hops:
         return tracing.record_visits(network, loss, training, features)

@@ -24,7 +24,7 @@ class Progress:
     Attributes:
         state: After the round.
         scaling: Of the features.
-        points: All that was measured up to this round.
+        points: All that was measured, and watched, up to this round.
         speeds: Phones a second, of each round.
         seconds: Spent by stage: standardise, train, evaluate.
         lost_phones: How many phone-rounds were dropped.

@@ -43,11 +43,11 @@ class CohortRule:
 
         Costs O(cohort) for fixed sampling and O(last - first) for Poisson sampling.
         """
+        if self.participation < 1.0 and self.sampling == "fixed":
+            drawn = permuted(key(self.seed, Purpose.COHORT, round_number), np.arange(self.size), self.phones)
+            return np.sort(drawn[(drawn >= first) & (drawn < last)])
         everybody = np.arange(first, last, dtype=np.int64)
         if self.participation == 1.0:
             return everybody
-        if self.sampling == "poisson":
-            coins = uniform(key(self.seed, Purpose.COHORT, round_number, everybody))
-            return everybody[coins < self.participation]
-        drawn = permuted(key(self.seed, Purpose.COHORT, round_number), np.arange(self.size), self.phones)
-        return np.sort(drawn[(drawn >= first) & (drawn < last)])
+        coins = uniform(key(self.seed, Purpose.COHORT, round_number, everybody))
+        return everybody[coins < self.participation]

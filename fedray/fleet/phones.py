@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from fedray.config import Experiment
 from fedray.data.copies import NotFetched
 from fedray.data.shards import Dataset, ShardReader, reader_of
 from fedray.errors import BadRow
@@ -278,15 +279,15 @@ def source_of(spec: RunSpec, dataset: Dataset, reader: ShardReader) -> RowSource
     return RowSource(dataset, reader, spec.task.features, task.target(spec.task.target), time)
 
 
-def build_network(spec: RunSpec) -> nn.Module:
-    """The run's network, with the same initial weights everywhere."""
-    model = spec.model
+def build_network(run: RunSpec | Experiment) -> nn.Module:
+    """A run's network, with the same initial weights everywhere."""
+    model = run.model
     return models.build(
         model.name,
-        in_features=len(spec.task.features),
+        in_features=len(run.task.features),
         hidden=model.hidden,
         arguments=model.arguments,
-        seed=spec.seed,
+        seed=run.seed,
     )
 
 

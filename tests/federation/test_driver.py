@@ -16,8 +16,9 @@ from small_fleets import experiment, fleet_of, on_table, pooled, trained
 
 from fedray.data.shards import Dataset
 from fedray.errors import PhonesLost
-from fedray.federation.driver import RoundContext, Stop
+from fedray.federation.driver import Driver, RoundContext, Stop
 from fedray.federation.kept import kept_broadcast
+from fedray.federation.progress import Progress
 from fedray.federation.spec import cohort_rule
 from fedray.fleet.cohort import CohortRule
 from fedray.fleet.messages import Order, Train
@@ -245,3 +246,13 @@ def predictor(asked: Any, found: Any) -> Predictor:
     network = initial_network(asked)
     load_weights(network, found.state.server.weights)
     return Predictor(network.eval(), found.driver.scaling)
+
+
+def test_a_driver_that_goes_on_has_all_that_was_measured_and_watched(small_outbreak: Dataset, tmp_path: Path) -> None:
+    with fleet_of(small_outbreak, 4) as fleet:
+        first = trained(fleet, experiment(), tmp_path)
+        again = Driver(experiment(), fleet, "again", tmp_path / "again")
+        again.go_on(Progress.from_bytes(first.driver.progress(first.state).to_bytes()))
+    assert again.points == first.driver.points
+    assert again.watched == first.driver.watched
+    assert {point.metric for point in again.watched} >= {"system/live_actors", "system/lost_phones"}
