@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -110,8 +111,13 @@ class Plan:
         ]
 
     def resolved(self) -> Experiment:
-        """The experiment with what every `auto` chose written into it."""
-        return self.experiment.with_({knob: choice["value"] for knob, choice in self.chosen.items()})
+        """The experiment with what every `auto` chose written into it; and whoever goes on with it from another folder
+        finds its checkpoints."""
+        written = {knob: choice["value"] for knob, choice in self.chosen.items()}
+        place = self.experiment.fleet.checkpoint_to
+        if place is not None and "://" not in place:
+            written["fleet.checkpoint_to"] = str(Path(place).expanduser().absolute())
+        return self.experiment.with_(written)
 
     def placement_of(self, phones: int) -> Placement:
         """The placement for as many phones as the data turned out to have."""

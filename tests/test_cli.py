@@ -293,10 +293,12 @@ class TestRun:
 class TestWordsOfAUsersOwnModel:
     """What it prints is no part of the one JSON object."""
 
+    @pytest.mark.slow
     def test_of_run(self, talked):
         assert list(json.loads(talked.stdout)["runs"]) == ["main"]
         assert "built\n" in talked.stderr
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("command", ["plan", "replay", "evaluate"])
     def test_of_other_commands(self, command, talked, folder):
         run_id = json.loads(talked.stdout)["runs"]["main"]["run_id"]
@@ -349,6 +351,7 @@ class TestReplay:
         assert (found["phone"], found["round"], found["rows"], len(found["losses"])) == (5, 2, 8, 1)
         assert found["difference"] <= 1e-5
 
+    @pytest.mark.slow
     def test_the_debugger_stops_in_the_plain_loop_for_this_phone_alone(self, run_id, folder):
         """The loop trains phones 0 to 4 on the way."""
         typed = "p len(batches.phones)\nwhere\ncontinue\n"
@@ -368,6 +371,7 @@ class TestEvaluate:
         f"{who},{week},0,0,37.5,1900.0,1,{10 + week}\n" for who in "abc" for week in range(4)
     )
 
+    @pytest.mark.slow
     def test_another_outbreak(self, on_ray, run_id, folder):
         done = fedray("evaluate", run_id, "--seed", "2", "--set", "data.people=400", "--json", folder=folder)
         assert (done.returncode, done.stderr) == (0, "")
@@ -375,6 +379,7 @@ class TestEvaluate:
         assert (found["run_id"], found["seed"], found["data"]) == (run_id, 2, {"people": 400})
         assert found["metrics"]["test_mse"] != on_ray["runs"]["main"]["metrics"]["test_mse"]
 
+    @pytest.mark.slow
     def test_a_table_of_ones_own(self, run_id, folder):
         (folder / "own.csv").write_text(self.TABLE)
         columns = ["--phone-column", "who", "--time-column", "week"]

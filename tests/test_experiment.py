@@ -250,6 +250,7 @@ class TestTasks:
         states = [group["state"] for group in placement_group_table().values()]  # type: ignore[no-untyped-call]
         assert set(states) == {"REMOVED"}
 
+    @pytest.mark.slow
     def test_variants_may_have_other_features(self, home: Path) -> None:
         variants: dict[str, Any] = {
             "all": {},

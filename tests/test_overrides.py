@@ -95,7 +95,7 @@ def test_yaml_has_all_knobs_in_the_documented_order(written):
 
 
 def test_an_object_is_recorded_by_name():
-    assert "loss: object:fedray.config.experiment.OutbreakData\n" in to_yaml(Experiment(task={"loss": OutbreakData}))
+    assert "loss: object:fedray.config.data.OutbreakData\n" in to_yaml(Experiment(task={"loss": OutbreakData}))
 
 
 SMALL = st.floats(1e-9, 0.9, allow_nan=False)

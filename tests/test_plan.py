@@ -80,6 +80,7 @@ class TestWhatItSays:
 class TestWhatDoesNotFit:
     """What does not fit is refused before any work, with the knob that makes it fit."""
 
+    @pytest.mark.slow
     def test_a_million_actors(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # What is free may not change between two plans, which it does on a busy machine.
         monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=16 * 2**30))
@@ -120,6 +121,7 @@ class TestWhatDoesNotFit:
             asked, placed = needs(phones)
             assert (asked.mend(placed) == "") is fits
 
+    @pytest.mark.slow
     def test_private_state_of_phones(self) -> None:
         asked = experiment(
             data={"people": 1_000_000, "phones": 1_000_000, "days": 2},
@@ -128,6 +130,14 @@ class TestWhatDoesNotFit:
         )
         assert plan(asked).mend == "choose a federation.strategy without private state on phones"
         assert plan(asked.with_({"federation.strategy": "fedavg"})).fits
+
+
+def test_checkpoints_have_a_place_that_does_not_depend_on_the_folder_one_works_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert plan(experiment(fleet__checkpoint_to="kept")).resolved().fleet.checkpoint_to == str(tmp_path / "kept")
+    assert plan(experiment(fleet__checkpoint_to="memory://kept")).resolved().fleet.checkpoint_to == "memory://kept"
 
 
 class TestWhereRowsAre:

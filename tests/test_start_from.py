@@ -36,12 +36,14 @@ def test_what_gives_no_weights_is_refused_before_any_work(source, experiment, tm
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_a_parent_of_variants_is_refused_by_their_names(experiment):
     parent = fedray.run(experiment.with_({"variants": {"one": {}, "two": {}}})).parent_run_id
     with pytest.raises(fedray.UserMistake, match="is the parent of one, two"):
         fedray.run(experiment.with_({"model.start_from": parent}))
 
 
+@pytest.mark.slow
 def test_where_it_started_from_may_be_gone_when_it_is_evaluated(experiment, tmp_path):
     start = tmp_path / "start.safetensors"
     save_file({"weights": fedray.run(experiment).only.weights}, start)

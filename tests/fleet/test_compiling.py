@@ -77,7 +77,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(None, id="mlp"), pytest.param(Gated, id="gated", marks=pytest.mark.slow)],
+    params=[pytest.param(net, id=name, marks=pytest.mark.slow) for name, net in (("mlp", None), ("gated", Gated))],
 )
 def rounds(request, folder):
     """A compiled round, the plain one beside it, and where both start."""

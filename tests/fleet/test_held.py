@@ -133,6 +133,7 @@ def test_a_run_ends_with_the_same_weights_and_scores(tmp_path: Path, small_outbr
             assert got.metrics == wanted.metrics, way
 
 
+@pytest.mark.slow
 def test_so_it_does_in_actors_of_their_own(ray_cluster: str, tmp_path: Path, small_outbreak: Dataset) -> None:
     wanted = outcome(experiment(), small_outbreak, tmp_path / "resident")
     for way in ("mapped", "made"):

@@ -59,6 +59,7 @@ def undisturbed(small_outbreak: Dataset, tmp_path_factory: pytest.TempPathFactor
         return trained(alone, experiment(), tmp_path_factory.mktemp("alone")).sha256
 
 
+@pytest.mark.slow
 class TestOnAClusterThatWasThere:
     """Through the runtime environment, which starts them slower."""
 
@@ -135,7 +136,6 @@ class TestOnAClusterThatWasThere:
         assert said[0].startswith("phone actors are plain worker processes, since light ones don't work here: on node ")
         assert "without forking it" in said[0]
 
-    @pytest.mark.slow
     def test_where_no_worker_starts_at_all_plain_ones_do(
         self, ray_cluster: str, small_outbreak: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -103,7 +103,7 @@ def test_every_network_trains_as_by_the_plain_loop(name):
 @pytest.mark.parametrize(
     ("loss", "local"),
     [
-        (task.mae, "momentum"),
+        pytest.param(task.mae, "momentum", marks=pytest.mark.slow),
         (task.mse_broadcast, "sgd"),
         pytest.param(task.bce, "adam", marks=pytest.mark.slow),
     ],
@@ -116,6 +116,7 @@ def test_every_loss_and_optimiser(loss, local):
     assert_equal(updates(done, made, start), wanted(net, loss, knobs))
 
 
+@pytest.mark.slow
 def test_the_optimisers_rate_is_given_and_not_recorded():
     net = network("mlp")
     slow, fast = recorded(net, local=training("sgd", 0.01)), recorded(net, local=training("sgd", 0.5))
@@ -123,6 +124,7 @@ def test_the_optimisers_rate_is_given_and_not_recorded():
     assert slow.finish.key == fast.finish.key
 
 
+@pytest.mark.slow
 def test_what_changes_the_computation_changes_the_key():
     base = recorded(network("mlp"))
     others = [recorded(network("mlp"), task.mae), recorded(network("mlp"), local=OPTIMISERS["adam"])]
@@ -133,6 +135,7 @@ def test_what_changes_the_computation_changes_the_key():
     assert recorded(frozen).step.key != recorded(other).step.key
 
 
+@pytest.mark.slow
 def test_a_correction_sees_memory_start_and_what_was_broadcast():
     net = network("mlp")
     pull = torch.linspace(-1, 1, len(flat_weights(net)))
@@ -157,6 +160,7 @@ def test_a_correction_sees_memory_start_and_what_was_broadcast():
     assert_equal(done.memory[torch.from_numpy(np.argsort(made.phones))][: len(RAGGED)], plain)
 
 
+@pytest.mark.slow
 def test_sums_are_whole_units_of_each_phones_own_update():
     net = network("mlp")
     program = recorded(net)
@@ -168,6 +172,7 @@ def test_sums_are_whole_units_of_each_phones_own_update():
     assert done.keep.sum() == len(RAGGED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), 1e30])
 def test_a_phone_that_diverges_is_not_kept_and_changes_nobody(value):
     net = network("mlp")

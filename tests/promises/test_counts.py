@@ -123,7 +123,7 @@ def counts_of(work: Callable[[], object]) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("compiled", ["off", pytest.param("on", marks=needs_compiler)])
+@pytest.mark.parametrize("compiled", ["off", pytest.param("on", marks=[needs_compiler, pytest.mark.slow])])
 def test_no_python_call_and_no_object_a_phone(outbreaks, tmp_path, compiled):
     """Reading, scaling, training, adding up and scoring five times as many phones, in one actor: more blocks of phones,
     and nothing for each of them."""

@@ -96,6 +96,7 @@ def test_an_actor_that_dies_while_it_trains_changes_no_bit(
     assert disturbed.metrics == undisturbed.metrics
 
 
+@pytest.mark.slow
 def test_an_actor_that_dies_every_time_ends_the_run_and_says_what_may_help(
     fleet: Fleet, said: list[str], tmp_path: Path
 ) -> None:
@@ -115,7 +116,8 @@ def test_the_fleet_still_serves_after_that(fleet: Fleet, small_outbreak: Dataset
     assert trained(fleet, experiment(), tmp_path / "after", run="after").sha256 == expected.sha256
 
 
-@pytest.mark.parametrize("strategy", ["scaffold", pytest.param("sequential", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["scaffold", "sequential"])
 def test_an_actor_that_hangs_is_replaced_by_its_deadline_and_changes_no_bit(
     strategy: str, ray_cluster: str, small_outbreak: Dataset, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from fedray.planning import plan
 from fedray.watch import Watch
 
 
-@pytest.fixture(params=["stored", "made"])
+@pytest.fixture(params=["stored", pytest.param("made", marks=pytest.mark.slow)])
 def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dataset]:
     """Nine phones that no other test has, so that this machine has fetched nothing of them."""
     found = prepare(OutbreakData(people=301, days=12, phones=9), 1, tmp_path / "home", made=request.param == "made")

@@ -159,6 +159,7 @@ def test_a_lost_file_is_everybody_and_no_run(small_outbreak: Dataset, tmp_path: 
         trained(fleet, experiment(fleet__max_lost_phones=9), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_result_names_them_and_baselines_do_without(home: Path) -> None:
     asked = experiment(
         home=home, fleet__max_lost_phones=1, baselines=["mean", "boosting"], learning__rounds=2, data__days=6
