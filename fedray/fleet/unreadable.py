@@ -67,7 +67,7 @@ def _pieces(source: RowSource, ids: Int64) -> Iterator[tuple[str, Int64]]:
     """Phones that are looked at together, of one split after another."""
     for split, rows in source.dataset.rows.items():
         if rows:
-            step = phones_a_piece(source.dataset.longest[split])
+            step = phones_a_piece(rows / source.dataset.phones)
             yield from ((split, ids[first : first + step]) for first in range(0, len(ids), step))
 
 
