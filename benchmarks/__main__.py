@@ -82,6 +82,19 @@ def scaling(
 
 
 @app.command()
+def ragged(
+    phones: Annotated[int, typer.Option(help="In each fleet.")] = 50_000,
+    rounds: Annotated[int, typer.Option(help="After the first.")] = 6,
+    repeats: Annotated[int, typer.Option(help="Turns of each.")] = 2,
+    home: Home = SCRATCH, out: Out = None, sets: Sets = None, quick: Quick = False,
+) -> None:  # fmt: skip
+    """The same rows dealt out to phones evenly and unevenly."""
+    from benchmarks.ragged import ragged as measure
+
+    measure(place(home, out, quick, sets), *((1_000, 2, 1) if quick else (phones, rounds, repeats)))
+
+
+@app.command()
 def memory(
     sizes: Sizes = "30000,100000,300000,1000000",
     rounds: Annotated[int, typer.Option(help="Of each run.")] = 2,

@@ -76,6 +76,13 @@ def _throughput(s: Summary) -> str:
     return f"{figure}, first round {s['first_round_seconds']:.1f} s"
 
 
+def _ragged(s: Summary) -> str:
+    (even, first), *others = s.items()
+    ratios = {name: found["ratio"] for name, found in others}
+    beside = [f"{short(f'{ratio:.2f} x', ratio >= 2 / 3)} ({name})" for name, ratio in ratios.items()]
+    return f"{first['rows_per_second']:,.0f} rows/s ({even}); {'; '.join(beside)}"
+
+
 def _million_round(s: Summary) -> str:
     seconds = s["round_seconds"]
     return short(f"{seconds:.1f} s", seconds < 15, seconds < 6)
@@ -172,6 +179,7 @@ GOALS = (
     Goal("phones a second, standard workload, side by side", "2 x DrJAX, 2,500 x Flower, 200 x pfl-research",
          "4 x DrJAX", "peers", _peers),
     Goal("the same over an outbreak of 100,000, without peers", "100,000", "200,000", "throughput", _throughput),
+    Goal("rows a second, dealt out unevenly, beside evenly", "two thirds at least", "", "ragged", _ragged),
     Goal("a round of 1,000,000 phones", "under 15 s", "under 6 s", "million", _million_round),
     Goal("its memory, all processes and the object store", "under 8 GB", "", "memory", _million_memory),
     Goal("start with 1,000,000 phones, compiled cold", "under 60 s", "", "million", _start),

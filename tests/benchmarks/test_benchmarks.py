@@ -34,7 +34,7 @@ def test_the_menu_imports_nothing_heavy_and_names_every_measurement():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     *menu, modules = done.stdout.splitlines()
     assert set(json.loads(modules)) & HEAVY == set()
-    measured = ("throughput", "scaling", "memory", "outbreak", "actors", "peers", "models", "notebook")
+    measured = ("throughput", "scaling", "ragged", "memory", "outbreak", "actors", "peers", "models", "notebook")
     for command in (*measured, "reports", "expected", "soak", "table"):
         assert f" {command} " in "\n".join(menu)
 
