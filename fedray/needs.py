@@ -26,7 +26,6 @@ from fedray.fleet.placement import (
 )
 from fedray.fleet.rows import PHONES_A_PIECE, ROWS_A_PIECE
 from fedray.learning.block import width_of
-from fedray.learning.program import LANES, MOST_GROUPS
 from fedray.strategies.registry import strategy
 
 DRIVER_BYTES = 450 * MIB
@@ -34,6 +33,8 @@ PERSON_BYTES = 150
 """Of a simulated person, while an outbreak is (measured: 87 of ten million, in a process that does nothing else)."""
 DAY_BYTES = 2
 """Of a row's day, in int16."""
+DRAWN_BYTES = 24
+"""Of a row in a block's batches: its number, and whether it is real, each twice."""
 OBJECT_STORE_BYTES = 256 * MIB
 SHARE_OF_MEMORY = 0.9
 """Of the free memory that a plan may use: Ray ends actors when a machine comes near its limit."""
@@ -49,7 +50,7 @@ class Needs:
         rows_a_phone: Mean over phones, both splits together.
         cpus: Of the cluster.
         free_bytes: Memory that is free there.
-        longest: Training rows of the phone that has most: a block of phones is drawn as long as that.
+        drawn: Rows, padding among them, of the longest block of phones; an actor has it in hand as it trains.
     """
 
     experiment: Experiment
@@ -57,7 +58,7 @@ class Needs:
     rows_a_phone: float
     cpus: int
     free_bytes: int
-    longest: int = 0
+    drawn: int = 0
 
     def shards(self, placement: Placement) -> Keeping:
         """Where rows are kept: as asked for, or in memory if everything fits then, else the way that needs least."""
@@ -90,8 +91,8 @@ class Needs:
             "actors": 0 if local else placement.actors * actor,
             "shards": self._shard_bytes(placement, keeping, features)
             + processes * self._piece_bytes(placement, features),
-            "training": processes
-            * (width * 4 * (self.weights * 8 + learning.batch_size * features * 4) + self._drawn_bytes()),
+            "training": processes * width * 4 * (self.weights * 8 + learning.batch_size * features * 4)
+            + DRAWN_BYTES * self.drawn,
             "phone_state": 8 * self.weights * placement.phones * max(_memory_vectors(run) for run in runs),
             "outbreak": PERSON_BYTES * self._people,
         }
@@ -108,13 +109,7 @@ class Needs:
         """Of the rows that a process has in hand while it reads, makes, trains or scores them: columns as stored (up to
         8 bytes each), as the network sees them, and what is computed on the way."""
         rows = min(ROWS_A_PIECE, int(self.rows_a_phone * min(PHONES_A_PIECE, placement.phones_per_actor)))
-        rows = max(rows, self.longest)  # a phone's rows are never cut
         return rows * (12 * features + 100)
-
-    def _drawn_bytes(self) -> int:
-        """Of the block with the longest phone: which rows at which step, and what is real of them, each twice."""
-        runs = self.experiment.runs().values()
-        return LANES * MOST_GROUPS * self.longest * max(run.learning.local_epochs for run in runs) * 24
 
     def mend(self, placement: Placement) -> str:
         """The knob that makes it fit; empty if it fits."""

@@ -20,6 +20,7 @@ from fedray.fleet.engine import Engine, InlineEngine
 from fedray.fleet.nodes import Node, spread
 from fedray.fleet.phones import chosen_device
 from fedray.fleet.placement import Placement, place
+from fedray.learning.block import LEAST_WIDTH
 from fedray.needs import OBJECT_STORE_BYTES, Needs
 from fedray.parts import check_runs, used_columns
 from fedray.strategies.registry import strategy
@@ -161,7 +162,8 @@ def plan(experiment: Experiment, grow: Callable[[str], None] | None = None) -> P
     compiling = _compiling(experiment, rows.phones)
     cluster = find_cluster(experiment, grow)
     placement = place(rows.phones, experiment.fleet.phones_per_actor, cluster.cpus)
-    needs = Needs(experiment, weights, rows.rows / rows.phones, cluster.cpus, cluster.free_bytes, rows.longest)
+    drawn = max(_drawn(run, compiling[name], rows.longest) for name, run in experiment.runs().items())
+    needs = Needs(experiment, weights, rows.rows / rows.phones, cluster.cpus, cluster.free_bytes, drawn)
     return Plan(
         experiment=experiment,
         placement=placement,
@@ -174,6 +176,11 @@ def plan(experiment: Experiment, grow: Callable[[str], None] | None = None) -> P
         compiling=compiling,
         mend=needs.mend(placement),
     )
+
+
+def _drawn(run: Experiment, choice: Choice, longest: int) -> int:
+    """Rows of the block with the longest phone, which is as wide as its program, and padded to that phone's length."""
+    return getattr(choice.program, "width", LEAST_WIDTH) * longest * run.learning.local_epochs
 
 
 def _bytes_a_round(experiment: Experiment, placement: Placement, weights: int, nodes: int) -> dict[str, int]:

@@ -27,7 +27,7 @@ class TimeBudget:
     def __init__(self, hours: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.hours = hours
         self._clock, self._began = clock, clock()
-        self._last, self._longest, self._heard = self._began, 0.0, False
+        self._last, self._longest, self._rounds, self._heard = self._began, 0.0, 0, False
 
     def begin(self) -> None:
         """Hear that the rounds of a run begin; another variant's may be longer or shorter than those before.
@@ -35,7 +35,7 @@ class TimeBudget:
         Raises:
             TimeIsUp: If the time is over and rounds of a run before have been done in it.
         """
-        self._last, self._longest = self._clock(), 0.0
+        self._last, self._longest, self._rounds = self._clock(), 0.0, 0
         if self._heard and self._over():
             raise TimeIsUp(f"stopped before the first round of the next variant: {self.hours:g} hours are over")
 
@@ -46,7 +46,9 @@ class TimeBudget:
             TimeIsUp: If the longest round of the run so far, evaluation included, would not fit in any more.
         """
         now, self._heard = self._clock(), True
-        self._longest, self._last = max(self._longest, now - self._last), now
+        took, self._last, self._rounds = now - self._last, now, self._rounds + 1
+        # With the first round goes what is done once, compiling and reading; it is the measure only until the second.
+        self._longest = max(took, self._longest) if self._rounds > 2 else took
         if done < rounds and self._over():
             raise TimeIsUp(f"stopped after round {done} of {rounds}: {self.hours:g} hours are over")
 

@@ -9,7 +9,7 @@ would leave machines running, and paid for.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -49,15 +49,17 @@ def reserve(cpus: int, say: Callable[[str], None], patience: float = PATIENCE) -
     reserved = Reserved(group)
     try:
         began = last = time.monotonic()
-        most = _free_cpus()
+        free = most_free = _cpus(ray.available_resources)
+        most = _cpus(ray.cluster_resources)
         if not group.wait(timeout_seconds=1):
-            say(f"waiting for {cpus} CPUs, {most} are free: a cluster that scales starts machines now")
+            say(f"waiting for {cpus} CPUs, {free} are free: a cluster that scales starts machines now")
             while not group.wait(timeout_seconds=5):
-                now = _free_cpus()
-                if now > most:
-                    most, last = now, time.monotonic()
+                free, there = _cpus(ray.available_resources), _cpus(ray.cluster_resources)
+                if free > most_free or there > most:  # somebody let go of some, or machines came
+                    last = time.monotonic()
+                most_free, most = max(free, most_free), max(there, most)
                 if time.monotonic() - last > patience:
-                    raise _not_come(cpus, now, patience)
+                    raise _not_come(cpus, free, patience)
             say(f"{cpus} CPUs are this run's after {time.monotonic() - began:.0f} s")
     except BaseException:
         reserved.release()
@@ -74,7 +76,7 @@ def _not_come(cpus: int, free: int, patience: float) -> WouldNotFit:
     return WouldNotFit(message, f"{mend}cluster, or set fleet.cpus to {max(free, 1)} or less")
 
 
-def _free_cpus() -> int:
-    """CPUs that nobody else holds: a group gets all of its own at once, so while it waits it holds none."""
-    found: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    return int(found.get("CPU", 0))
+def _cpus(resources: Callable[[], Mapping[str, float]]) -> int:
+    """CPUs among what there is, or among what nobody holds: a group gets all of its own at once, so while it waits it
+    holds none."""
+    return int(resources().get("CPU", 0))

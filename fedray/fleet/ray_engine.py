@@ -133,6 +133,7 @@ class RayEngine:
                 if memory := self._started(reference, number):
                     waves.started(memory)
                 else:
+                    waves.again()
                     waiting[self._actors[number].ready.remote()] = number
             waves.refuse_stuck(self.gpus_per_actor)
             on_started(sum(actor is not None for actor in self._actors) - len(waiting), placement.actors)

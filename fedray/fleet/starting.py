@@ -91,6 +91,10 @@ class Waves:
                 "raise fleet.phones_per_actor" + ("" if self.light else ", or set fleet.light_workers to on"),
             )
 
+    def again(self) -> None:
+        """An actor begins again, perhaps on a node that was waited for: patience begins again, too."""
+        self._last = self._clock()
+
     def refuse_stuck(self, gpus_per_actor: float) -> None:
         """Call it while actors are waited for.
 

@@ -101,8 +101,8 @@ def _placeless(gradients: BlockGradients, flat: Tensor, batch: int, features: in
     """Whether equal phones get equal bits wherever they stand in a block, with this network on this machine."""
     random = torch.Generator().manual_seed(0)
     phones = 2 * LEAST_WIDTH + 1  # an odd one out, too
-    rows = torch.randn(batch, features, generator=random).to(flat.dtype).expand(phones, -1, -1).contiguous()
-    targets = torch.rand(batch, generator=random).to(flat.dtype).expand(phones, -1).contiguous()
+    rows = torch.randn(batch, features, generator=random).to(flat).expand(phones, -1, -1).contiguous()
+    targets = torch.rand(batch, generator=random).to(flat).expand(phones, -1).contiguous()
     with one_thread():
         slopes, losses = gradients(flat.expand(phones, -1).clone(), rows, targets, flat.new_ones(phones, batch))
     return bool((slopes == slopes[0]).all() and (losses == losses[0]).all())

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from fedray.errors import Problem, UserMistake
+from fedray.learning.threads import one_thread
 
 
 def refuse_unmappable(network: nn.Module, looped: bool = False) -> None:
@@ -53,27 +57,32 @@ def _is_batch_norm(module: nn.Module) -> bool:
     return isinstance(module, norms._BatchNorm) or (isinstance(module, norms._NormBase) and module.track_running_stats)
 
 
+@one_thread()
 def refuse_remembering(network: nn.Module, features: int) -> None:
     """Refuse a module that training changes beyond its weights: it would remember who was trained before.
+
+    A buffer that the first call fills for good, whatever it is given (a table of angles), remembers nobody.
 
     Args:
         network: As it would be trained.
         features: How many a row has.
 
     Raises:
-        UserMistake: For buffers that a call in training mode changes, by name, and for whatever else makes two equal
+        UserMistake: For buffers that depend on calls in training mode, by name, and for whatever else makes two equal
             calls differ (a counter). A module that draws random numbers draws the same for both.
     """
-    tried = copy.deepcopy(network).train()
-    before = {name: buffer.clone() for name, buffer in tried.named_buffers()}
-    rows = torch.randn(3, features, generator=torch.Generator().manual_seed(0))
+    tried, other = (copy.deepcopy(network).train() for _ in range(2))
+    rows, others = torch.randn(2, 3, features, generator=torch.Generator().manual_seed(0))
     try:
-        with torch.no_grad():
-            first, second = (_seeded(tried, rows) for _ in range(2))
+        first = _leaves(_seeded(tried, rows))
+        once = _buffers(tried)
+        second = _leaves(_seeded(tried, rows))
+        _seeded(other, others)
     except Exception:  # whoever trains it says what is wrong
         return
-    changed = [name for name, buffer in tried.named_buffers() if not torch.equal(buffer, before[name])]
-    if changed or not torch.equal(first.nan_to_num(), second.nan_to_num()):
+    twice, elsewhere = _buffers(tried), _buffers(other)
+    changed = [name for name in twice if not (_same(once, twice, name) and _same(elsewhere, twice, name))]
+    if changed or not all(map(_equal, first, second)):
         kind = type(network).__name__
         raise UserMistake(
             Problem(
@@ -86,8 +95,24 @@ def refuse_remembering(network: nn.Module, features: int) -> None:
         )
 
 
-def _seeded(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
-    with torch.random.fork_rng(devices=[]):
+def _seeded(network: nn.Module, rows: torch.Tensor) -> Any:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        outputs: torch.Tensor = network(rows)
-    return outputs
+        return network(rows)
+
+
+def _leaves(outputs: Any) -> list[torch.Tensor]:
+    """The tensors in what a module returns in training, which may be several."""
+    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+
+
+def _buffers(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: buffer.clone() for name, buffer in network.named_buffers()}
+
+
+def _same(some: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor], name: str) -> bool:
+    return name in some and name in others and _equal(some[name], others[name])
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.equal(one.nan_to_num(), other.nan_to_num()))

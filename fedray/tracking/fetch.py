@@ -138,6 +138,8 @@ def _fetched(place: Storage, manifest: Manifest, client: MlflowClient, home: Pat
             _bring(place, manifest, client, home)
     except FedrayError as error:
         return _failed(manifest, error)
+    except Exception as error:  # a full disk, a database that is locked, whatever a storage raises
+        return _failed(manifest, RunFailed(f"run {manifest.run} could not be fetched: {first_line(error)}"))
     return Copy(manifest, _state(client, manifest), wanted)
 
 

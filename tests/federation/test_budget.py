@@ -25,7 +25,8 @@ def run(clock: list[float], hours: float, rounds: int = 10) -> int:
     [
         ([0.1, 0.6, 1.1, 1.6], 2.0, 3),  # another half hour would end at 2.1
         ([0.1, 0.6, 1.1, 1.4], 2.0, 4),  # at 1.9
-        ([0.1, 1.6, 1.7], 3.15, 2),  # the longest round counts, not the last one
+        ([0.1, 0.2, 1.7, 1.8], 3.25, 3),  # the longest round counts, not the last one
+        ([0.1, 1.6, 1.7], 3.15, 3),  # but the first, in which all was read and compiled, only until the second
         ([0.1, 0.7, 0.8], 1.2, 1),  # and the first one: another 0.6 hours would end at 1.3
         ([2.5, 2.6], 2.0, 1),  # what was waited for before the first round counts as well
         ([0.9, 1.0, 1.1], 2.0, 3),  # but is no round

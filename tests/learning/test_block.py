@@ -305,6 +305,39 @@ class TestRefusals:
 
         assert "must not change in training" in self.refused(Counting())
 
+    def test_a_buffer_that_depends_on_the_first_rows_is_refused_and_a_table_that_is_filled_for_good_is_not(self):
+        class Filled(nn.Module):
+            def __init__(self, by_rows: bool) -> None:
+                super().__init__()
+                self.out, self.by_rows = nn.Linear(FEATURES, 1), by_rows
+                self.register_buffer("table", None)
+                self.register_buffer("unset", torch.full((2,), float("nan")))
+
+            def forward(self, rows):
+                if self.table is None:
+                    self.table = rows.mean(0) if self.by_rows else torch.arange(FEATURES)
+                return self.out(rows - self.table)
+
+        refuse_remembering(Filled(by_rows=False), FEATURES)
+        with pytest.raises(UserMistake, match="Filled, buffer table"):
+            refuse_remembering(Filled(by_rows=True), FEATURES)
+
+    def test_what_returns_more_than_one_tensor_in_training_is_looked_at_whole(self):
+        class Two(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.out = nn.Linear(FEATURES, 1)
+
+            def forward(self, rows):
+                return (self.out(rows), rows.sum()) if self.training else self.out(rows)
+
+        refuse_remembering(Two(), FEATURES)
+
+    def test_gradients_are_tried_where_the_weights_are(self):
+        # No GPU is needed for that: what stands in for one fails only where numbers are wanted, at the comparison.
+        with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
+            VectorisedTrainer(nn.Linear(FEATURES, 1).to("meta"), mse, training(), FEATURES)
+
     def test_dropout_is_the_same_for_the_same_seed_and_so_remembers_nothing(self):
         refuse_remembering(nn.Sequential(nn.Linear(FEATURES, 8), nn.Dropout(0.5), nn.Linear(8, 1)), FEATURES)
 
