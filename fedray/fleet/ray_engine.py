@@ -130,10 +130,12 @@ class RayEngine:
             done, _ = ray.wait(list(waiting), num_returns=-(-len(waiting) // 4), timeout=1.0)
             for reference in done:
                 number = waiting.pop(reference)
+                node = self._where[number]
                 if memory := self._started(reference, number):
                     waves.started(memory)
                 else:
-                    waves.again()
+                    if self._where[number] != node:
+                        waves.again()
                     waiting[self._actors[number].ready.remote()] = number
             waves.refuse_stuck(self.gpus_per_actor)
             on_started(sum(actor is not None for actor in self._actors) - len(waiting), placement.actors)

@@ -92,7 +92,7 @@ class Waves:
             )
 
     def again(self) -> None:
-        """An actor begins again, perhaps on a node that was waited for: patience begins again, too."""
+        """An actor begins again on another node, which may have been waited for: patience begins again, too."""
         self._last = self._clock()
 
     def refuse_stuck(self, gpus_per_actor: float) -> None:

@@ -279,6 +279,8 @@ class TestMemory:
         now[0] = PATIENCE
         waves.refuse_stuck(1.0)
         waves.started(NodeMemory("a", 1000 * GROWTH_BYTES, 1000 * GROWTH_BYTES))
+        now[0] += 2 * PATIENCE  # a node was lost, and another one waited for
+        waves.again()
         now[0] += PATIENCE
         waves.refuse_stuck(1.0)
         now[0] += 1
