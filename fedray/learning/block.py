@@ -33,8 +33,9 @@ WIDTH = 512
 """Phones a block, at most. Eager speed rises until about 500 and memory with it; it can't change a bit."""
 
 WEIGHTS_A_BLOCK = 6 << 20
-"""Of all phones of a block together: beyond it, a large network trains more slowly than by the plain loop (92 thousand
-weights, steps a second: 309 in blocks of 512, 594 in blocks of 64, 390 one by one)."""
+"""Of all phones of a block together: beyond it, a large network trains at half the plain loop's speed (92 thousand
+weights, steps a second on one core, two turns: 523 and 470 in blocks of 512, 878 and 973 in blocks of 64; one by one
+743 to 1,074)."""
 
 BlockGradients = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Weights `[phones, D]`, features `[phones, batch, ...]`, targets and mask `[phones, batch]` to gradients

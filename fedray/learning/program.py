@@ -16,9 +16,6 @@ LANES = 16
 """Phones of a group. Measured on the standard network with 8 / 16 / 32: 120 / 128 / 122 thousand phones a second and
 core; with 128 in one group 75 thousand, since their weights leave the first cache."""
 
-MOST_GROUPS = 16
-"""Of a block; of large networks there are fewer."""
-
 LOW_BITS = 26
 """A unit is cut in two, its 26 lowest bits and the rest, so that float64 adds up 16 of each without rounding."""
 

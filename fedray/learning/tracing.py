@@ -27,11 +27,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from fedray.learning.lanes import InLanes, alone, phone_graph
 from fedray.learning.models import Layout, flat_weights
 from fedray.learning.optimisers import LocalTraining
-from fedray.learning.program import LANES, LOW_BITS, MOST_GROUPS, Graph, Program, VisitProgram
+from fedray.learning.program import LANES, LOW_BITS, Graph, Program, VisitProgram
 from fedray.learning.task import Loss
 from fedray.learning.threads import one_thread
 from fedray.sums import LARGEST_UPDATE
 
+MOST_GROUPS = 16
 NUMBERS_A_BLOCK = 1 << 20
 """Weights of a block at most, 4 MiB: more phones a block spare calls, but their weights leave the caches."""
 

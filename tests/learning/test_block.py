@@ -324,14 +324,17 @@ class TestRefusals:
 
     def test_what_returns_more_than_one_tensor_in_training_is_looked_at_whole(self):
         class Two(nn.Module):
-            def __init__(self) -> None:
+            def __init__(self, step: int) -> None:
                 super().__init__()
-                self.out = nn.Linear(FEATURES, 1)
+                self.out, self.calls, self.step = nn.Linear(FEATURES, 1), 0, step
 
             def forward(self, rows):
-                return (self.out(rows), rows.sum()) if self.training else self.out(rows)
+                self.calls += self.step
+                return (self.out(rows), rows.sum() + self.calls) if self.training else self.out(rows)
 
-        refuse_remembering(Two(), FEATURES)
+        refuse_remembering(Two(step=0), FEATURES)
+        with pytest.raises(UserMistake, match="must not change in training"):
+            refuse_remembering(Two(step=1), FEATURES)
 
     def test_gradients_are_tried_where_the_weights_are(self):
         # No GPU is needed for that: what stands in for one fails only where numbers are wanted, at the comparison.
